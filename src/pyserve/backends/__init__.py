@@ -1,0 +1,1 @@
+"""What makes servables. The only place that may import TensorFlow."""

@@ -1,0 +1,88 @@
+"""A Python callable as a servable: the same life cycle and wire as a SavedModel, no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from pyserve.dtypes import Array
+from pyserve.errors import InternalError, ServingError
+from pyserve.protos import tf, tfs
+from pyserve.servable import DEFAULT_SIGNATURE, PREDICT_METHOD, Signature, TensorSpec
+
+Function = Callable[..., Mapping[str, Array]]
+
+
+class FunctionServable:
+    """Serves one or more functions of keyword arrays to a mapping of arrays.
+
+    Args:
+        functions: Signature → the function that computes it. It is called with one keyword argument per input
+            and returns at least the declared outputs; it may be called from several threads at once.
+
+    An exception of the function becomes INTERNAL with its text; a ServingError passes as it is.
+    """
+
+    def __init__(self, functions: Iterable[tuple[Signature, Function]]) -> None:
+        pairs = list(functions)
+        self.signatures: Mapping[str, Signature] = {signature.key: signature for signature, _ in pairs}
+        self._functions = {signature.key: function for signature, function in pairs}
+        self.signature_def_map = _signature_def_map(self.signatures.values())
+
+    def run(
+        self,
+        signature_key: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        timeout_s: float | None = None,
+    ) -> dict[str, Array]:
+        """Call the function; `timeout_s` cannot be honoured once it runs."""
+        try:
+            results = self._functions[signature_key](**inputs)
+        except ServingError:
+            raise
+        except Exception as error:
+            raise InternalError(f"{type(error).__name__}: {error}") from error
+        declared = self.signatures[signature_key].outputs
+        missing = [alias for alias in outputs if alias not in results]
+        if missing:
+            raise InternalError(f"The function did not return the output {missing[0]}")
+        return {alias: np.asarray(results[alias], declared[alias].dtype.numpy) for alias in outputs}
+
+    def unload(self) -> None:
+        self._functions = {}
+
+
+def predict_signature(
+    inputs: Iterable[TensorSpec], outputs: Iterable[TensorSpec], key: str = DEFAULT_SIGNATURE
+) -> Signature:
+    """A signature of the predict kind from its tensors."""
+    return Signature(
+        key=key,
+        method_name=PREDICT_METHOD,
+        inputs={spec.alias: spec for spec in inputs},
+        outputs={spec.alias: spec for spec in outputs},
+    )
+
+
+def _signature_def_map(signatures: Iterable[Signature]) -> bytes:
+    message = tfs.SignatureDefMap()
+    for signature in signatures:
+        definition = message.signature_def[signature.key]
+        definition.method_name = signature.method_name
+        for specs, infos in ((signature.inputs, definition.inputs), (signature.outputs, definition.outputs)):
+            for alias, spec in specs.items():
+                _fill(infos[alias], spec)
+    return message.SerializeToString(deterministic=True)
+
+
+def _fill(info: tf.TensorInfo, spec: TensorSpec) -> None:
+    info.name = spec.tensor_name
+    info.dtype = spec.dtype.number
+    if spec.shape is None:
+        info.tensor_shape.unknown_rank = True
+    else:
+        info.tensor_shape.SetInParent()
+        for size in spec.shape:
+            info.tensor_shape.dim.add(size=-1 if size is None else size)

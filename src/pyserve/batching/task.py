@@ -1,0 +1,110 @@
+"""One request's work for a model: the inputs on the way in, outputs or an error on the way out.
+
+Two things end a task, and they are not the same. It is *answered* once: by the thread that ran it, or earlier
+by a timer or a caller that gave up. It *ends* when the thread that took it is through with it, and only then
+is the servable handle given back: a version is never unloaded under a running model, even if nobody waits
+for the answer any more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from pyserve.dtypes import Array
+from pyserve.errors import DeadlineExceededError, InternalError, ServingError
+from pyserve.servable import ServableHandle
+
+# What TensorFlow itself says when a run exceeds its limit; clients match on it.
+TIMED_OUT = "Timed out waiting for notification"
+
+
+class Task:
+    """A run of one signature, waiting, running or answered.
+
+    Args:
+        handle: Right to use the servable; the task owns it from now on.
+        signature_key: Which signature to run.
+        inputs: Validated arrays by alias, defaults filled in.
+        outputs: Aliases wanted.
+        deadline: Point on `time.monotonic()` after which nobody waits for the answer; None: no limit.
+
+    `on_answer(task)` is called once, on the thread that answers; set it before submitting. From then on exactly
+    one of `result` and `error` is not None. `answer` may be called from any thread.
+    """
+
+    __slots__ = (
+        "_answered", "deadline", "error", "handle", "inputs", "on_answer", "outputs", "result", "signature_key",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        handle: ServableHandle,
+        signature_key: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        deadline: float | None = None,
+    ) -> None:
+        self.handle = handle
+        self.signature_key = signature_key
+        self.inputs = inputs
+        self.outputs = outputs
+        self.deadline = deadline
+        self.result: dict[str, Array] | None = None
+        self.error: ServingError | None = None
+        self.on_answer: Callable[[Task], None] | None = None
+        self._answered = threading.Lock()  # taken once and never given back: the right to answer
+
+    @property
+    def answered(self) -> bool:
+        return self._answered.locked()
+
+    def time_left(self) -> float:
+        """Seconds until the deadline, negative once it has passed; infinite without one."""
+        return float("inf") if self.deadline is None else self.deadline - time.monotonic()
+
+    def answer(self, result: dict[str, Array] | None, error: ServingError | None = None) -> bool:
+        """Answer the caller, unless somebody did already; returns whether this call was the one."""
+        if not self._answered.acquire(blocking=False):
+            return False
+        self.result = result
+        self.error = error
+        if self.on_answer is not None:
+            self.on_answer(self)
+        return True
+
+    def expire(self) -> bool:
+        """Answer with DEADLINE_EXCEEDED; a model that is already running runs on, unobserved."""
+        return self.answer(None, DeadlineExceededError(TIMED_OUT))
+
+    def drop(self, error: ServingError) -> None:
+        """End a task that will never run."""
+        self.answer(None, error)
+        self.end()
+
+    def end(self) -> None:
+        """Let go of the inputs and the servable. Called by the thread that took the task, when it is through."""
+        self.inputs = {}
+        self.handle.release()
+
+    def run(self) -> None:
+        """Run the signature on this thread, answer, and end the task. Never raises.
+
+        A task that was answered meanwhile, or whose deadline has passed, is not run.
+        """
+        try:
+            if self.answered:
+                return
+            timeout_s = None if self.deadline is None else self.time_left()
+            if timeout_s is not None and timeout_s <= 0:
+                self.expire()
+                return
+            result = self.handle.servable.run(self.signature_key, self.inputs, self.outputs, timeout_s)
+            self.answer(result)
+        except ServingError as error:
+            self.answer(None, error)
+        except Exception as error:  # a broken servable must not take its thread along
+            self.answer(None, InternalError(f"{type(error).__name__}: {error}"))
+        finally:
+            self.end()

@@ -1,0 +1,1 @@
+"""The command line: flags as one table, and what they make of a ServerConfig."""

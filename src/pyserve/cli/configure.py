@@ -1,0 +1,115 @@
+"""From flag values to a ServerConfig, with TensorFlow Serving's order of checks and its messages. Pure but for the
+files that flags name, which a given function reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from pyserve.cli.flags import State, Value, set_away_from_default
+from pyserve.cli.table import FLAGS
+from pyserve.codec.model_config import parse_model_config
+from pyserve.config import LoadOptions, ModelConfig, ServerConfig, TensorFlowOptions
+from pyserve.errors import InvalidArgumentError, UnimplementedError
+
+_DEFAULTS: Mapping[str, Value] = {flag.name: flag.default for flag in FLAGS}
+
+
+class _Values:
+    """Flag values by name and type, defaults filled in."""
+
+    def __init__(self, given: Mapping[str, Value]) -> None:
+        self._values = {**_DEFAULTS, **given}
+
+    def integer(self, name: str) -> int:
+        return cast("int", self._values[name])
+
+    def number(self, name: str) -> float:
+        return float(cast("float", self._values[name]))
+
+    def boolean(self, name: str) -> bool:
+        return cast("bool", self._values[name])
+
+    def text(self, name: str) -> str:
+        return cast("str", self._values[name])
+
+
+def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -> ServerConfig:
+    """The configuration that a command line asks for.
+
+    Args:
+        given: Values of the flags that were given.
+        read_file: Path → text; raises ServingError.
+
+    Raises:
+        UnimplementedError: A flag was set that pyserve refuses.
+        InvalidArgumentError: The flags contradict each other, or one is missing.
+    """
+    values = _Values(given)
+    for flag in set_away_from_default(given, FLAGS, State.REFUSED):
+        raise UnimplementedError(f"--{flag.name} is refused: {flag.why}")
+    if values.integer("port") == 0:
+        raise InvalidArgumentError(
+            "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
+        )
+    for name in ("port", "rest_api_port"):
+        if not 0 <= values.integer(name) <= 65535:
+            raise InvalidArgumentError(f"--{name} must be between 0 and 65535; was {values.integer(name)}")
+    tags = frozenset(tag for tag in values.text("saved_model_tags").split(",") if tag)
+    return ServerConfig(
+        models=_models(values, read_file),
+        port=values.integer("port"),
+        rest_api_port=values.integer("rest_api_port") or None,
+        rest_api_timeout_in_ms=values.integer("rest_api_timeout_in_ms"),
+        rest_api_enable_cors_support=values.boolean("rest_api_enable_cors_support"),
+        enable_signature_method_name_check=values.boolean("enable_signature_method_name_check"),
+        enable_serialization_as_tensor_content=values.boolean("enable_serialization_as_tensor_content"),
+        num_run_threads=values.integer("num_run_threads"),
+        warmup_from_signature=_warmup(values.text("warmup_from_signature")),
+        drain_timeout_s=values.number("drain_timeout_s"),
+        load=LoadOptions(
+            file_system_poll_wait_seconds=values.integer("file_system_poll_wait_seconds"),
+            max_num_load_retries=values.integer("max_num_load_retries"),
+            load_retry_interval_micros=values.integer("load_retry_interval_micros"),
+            num_load_threads=values.integer("num_load_threads"),
+            num_unload_threads=values.integer("num_unload_threads"),
+            incomplete_version_wait_s=values.number("incomplete_version_wait_s"),
+            fail_on_initial_load_error=values.boolean("fail_on_initial_load_error"),
+        ),
+        tensorflow=_tensorflow(values, tags),
+    )
+
+
+def _models(values: _Values, read_file: Callable[[str], str]) -> tuple[ModelConfig, ...]:
+    config_file = values.text("model_config_file")
+    if config_file:
+        return parse_model_config(read_file(config_file), config_file)
+    if not values.text("model_base_path"):
+        raise InvalidArgumentError(
+            "Both server_options.model_base_path and server_options.model_config_file are empty!"
+        )
+    return (ModelConfig(values.text("model_name"), values.text("model_base_path")),)
+
+
+def _tensorflow(values: _Values, tags: frozenset[str]) -> TensorFlowOptions:
+    intra = values.integer("tensorflow_intra_op_parallelism")
+    inter = values.integer("tensorflow_inter_op_parallelism")
+    session = values.integer("tensorflow_session_parallelism")
+    if intra > 0 and inter > 0 and session > 0:
+        raise InvalidArgumentError(
+            "Either --tensorflow_session_parallelism may be set, or --tensorflow_intra_op_parallelism and "
+            "--tensorflow_inter_op_parallelism. You cannot configure all."
+        )
+    if intra <= 0 and inter <= 0:
+        intra = inter = session
+    return TensorFlowOptions(
+        saved_model_tags=tags or frozenset({"serve"}),
+        intra_op_parallelism=max(0, intra),
+        inter_op_parallelism=max(0, inter),
+    )
+
+
+def _warmup(text: str) -> bool:
+    if text not in ("auto", "off"):
+        raise InvalidArgumentError(f"--warmup_from_signature must be auto or off; was {text}")
+    return text == "auto"

@@ -1,0 +1,88 @@
+"""`pyserve`: arguments in, a server process, an exit code out."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from pyserve import __version__
+from pyserve.cli.configure import server_config
+from pyserve.cli.flags import FlagValueError, State, UnknownArgumentError, parse, set_away_from_default, usage
+from pyserve.cli.table import FLAGS
+from pyserve.config import ServerConfig
+from pyserve.errors import NotFoundError, PermissionDeniedError, ServingError, UnknownError
+from pyserve.observe import logs
+
+logger = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_UNKNOWN_ARGUMENT = 2
+EXIT_FAILURE = 255  # what a C program's `return -1` becomes, and scripts may test for
+_PROGRAM = "pyserve"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the result is the process's exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if "--help" in arguments or "-h" in arguments:
+        print(usage(_PROGRAM, FLAGS), end="")
+        return EXIT_OK
+    try:
+        values = parse(arguments, FLAGS)
+    except FlagValueError as error:
+        print(error, file=sys.stderr)
+        print(usage(_PROGRAM, FLAGS), end="")
+        return EXIT_FAILURE
+    except UnknownArgumentError as error:
+        print(error, file=sys.stderr)
+        print(f"`{_PROGRAM} --help` lists every flag.", file=sys.stderr)
+        return EXIT_UNKNOWN_ARGUMENT
+    if values.get("version"):
+        print(f"TensorFlow ModelServer: {__version__}+pyserve")
+        print(f"TensorFlow Library: {_tensorflow_version()}")
+        return EXIT_OK
+    logs.install()
+    try:
+        config = server_config(values, _read_file)
+        for flag in set_away_from_default(values, FLAGS, State.WARNED):
+            logger.warning("--%s is ignored: %s", flag.name, flag.why)
+        return _serve(config)
+    except ServingError as error:
+        print(f"Failed to start server. Error: {error}", flush=True)
+        return EXIT_FAILURE
+
+
+def _serve(config: ServerConfig) -> int:
+    # Here, not above: --help and errors in the arguments must not wait for imports.
+    from pyserve.server import Server
+
+    server = Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.request_stop())
+    server.run()
+    return EXIT_OK
+
+
+def _tensorflow_version() -> str:
+    # From the package's metadata: importing TensorFlow takes seconds.
+    for name in ("tensorflow", "tensorflow-cpu", "tf-nightly"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "not installed"
+
+
+def _read_file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path}; No such file or directory") from error
+    except PermissionError as error:
+        raise PermissionDeniedError(f"{path}; Permission denied") from error
+    except OSError as error:
+        raise UnknownError(f"{path}; {error.strerror}") from error

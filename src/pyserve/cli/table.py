@@ -1,0 +1,144 @@
+"""Every flag, in TensorFlow Serving's order, with what pyserve does with it. The documentation shows this table."""
+
+from __future__ import annotations
+
+import os
+
+from pyserve.cli.flags import Flag, Kind, State
+
+_CPUS = os.cpu_count() or 1
+
+_LATER_BATCHING = "requests are not batched yet"
+_LATER = "not supported yet"
+
+
+def _flag(
+    name: str,
+    kind: Kind,
+    default: int | float | bool | str,
+    text: str,
+    state: State = State.IMPLEMENTED,
+    why: str = "",
+) -> Flag:
+    return Flag(name, kind, default, text, state, why)
+
+
+def _own(name: str, kind: Kind, default: int | float | bool | str, text: str) -> Flag:
+    return Flag(name, kind, default, text, own=True)
+
+
+INT32, INT64, BOOL, STRING, FLOAT = Kind.INT32, Kind.INT64, Kind.BOOL, Kind.STRING, Kind.FLOAT
+ACCEPTED, WARNED, REFUSED = State.ACCEPTED, State.WARNED, State.REFUSED
+
+FLAGS: tuple[Flag, ...] = (
+    _flag("port", INT32, 8500, "TCP port for gRPC, on all IPv4 addresses; 0 turns TCP off"),
+    _flag("grpc_socket_path", STRING, "", "UNIX socket on which gRPC listens too", REFUSED, _LATER),
+    _flag("rest_api_port", INT32, 0, "TCP port for the REST API; 0 turns it off, and differs from --port"),
+    _flag(
+        "rest_api_num_threads", INT32, 4 * _CPUS, "threads of the REST server",
+        ACCEPTED, "one event loop serves every connection",
+    ),
+    _flag("rest_api_timeout_in_ms", INT32, 30000, "limit of a model run for REST requests; <= 0: none"),
+    _flag("rest_api_enable_cors_support", BOOL, False, "send CORS headers with REST answers"),
+    _flag("enable_batching", BOOL, False, "collect requests into batches", WARNED, _LATER_BATCHING),
+    _flag(
+        "allow_version_labels_for_unavailable_models", BOOL, False,
+        "let a new label name a version that is not loaded", WARNED, _LATER,
+    ),
+    _flag("batching_parameters_file", STRING, "", "text file of BatchingParameters", WARNED, _LATER_BATCHING),
+    _flag(
+        "enable_per_model_batching_parameters", BOOL, False,
+        "read batching parameters from each version directory", WARNED, _LATER_BATCHING,
+    ),
+    _flag("model_config_file", STRING, "", "text file of ModelServerConfig; --model_name and path are then ignored"),
+    _flag(
+        "model_config_file_poll_wait_seconds", INT32, 0, "re-read --model_config_file this often; <= 0: never",
+        WARNED, _LATER,
+    ),
+    _flag("model_name", STRING, "default", "name of the single model"),
+    _flag("model_base_path", STRING, "", "absolute path of the directory that holds the numbered versions"),
+    _flag("num_load_threads", INT32, 0, "versions loaded at the same time after the start; 0: one"),
+    _flag("num_unload_threads", INT32, 0, "versions unloaded at the same time; 0: one"),
+    _flag("max_num_load_retries", INT32, 5, "further attempts after a load failed"),
+    _flag("load_retry_interval_micros", INT64, 60_000_000, "pause between attempts; negative: none"),
+    _flag(
+        "file_system_poll_wait_seconds", INT32, 1,
+        "seconds between looks for new versions; 0: look once; negative: never",
+    ),
+    _flag(
+        "flush_filesystem_caches", BOOL, True, "drop file caches after loading",
+        ACCEPTED, "it does nothing on local disks in TensorFlow Serving either",
+    ),
+    _flag("tensorflow_session_parallelism", INT64, 0, "threads inside and between operations; 0: automatic"),
+    _flag(
+        "tensorflow_session_config_file", STRING, "", "text file of tensorflow.ConfigProto", WARNED, _LATER
+    ),
+    _flag("tensorflow_intra_op_parallelism", INT64, 0, "threads inside one operation; 0: automatic"),
+    _flag("tensorflow_inter_op_parallelism", INT64, 0, "operations at the same time; 0: automatic"),
+    _flag(
+        "use_alts_credentials", BOOL, False, "Google ALTS credentials",
+        REFUSED, "ALTS exists only inside Google Cloud's C++ stack",
+    ),
+    _flag("ssl_config_file", STRING, "", "text file of SSLConfig, for gRPC", REFUSED, _LATER),
+    _flag("platform_config_file", STRING, "", "text file of PlatformConfigMap", REFUSED, _LATER),
+    _flag("per_process_gpu_memory_fraction", FLOAT, 0.0, "share of GPU memory to take", WARNED, _LATER),
+    _flag("saved_model_tags", STRING, "serve", "comma-separated tags of the MetaGraph to load"),
+    _flag("grpc_channel_arguments", STRING, "", "gRPC channel arguments, k=v,k=v", WARNED, _LATER),
+    _flag(
+        "grpc_max_threads", INT32, 4 * _CPUS, "upper limit of gRPC threads",
+        ACCEPTED, "one event loop serves every connection",
+    ),
+    _flag(
+        "enable_model_warmup", BOOL, True, "replay recorded requests while loading",
+        ACCEPTED, "recorded requests are not replayed yet",
+    ),
+    _flag(
+        "num_request_iterations_for_warmup", INT32, 0, "times that each recorded request is replayed",
+        WARNED, _LATER,
+    ),
+    _flag("version", BOOL, False, "print versions and exit"),
+    _flag("monitoring_config_file", STRING, "", "text file of MonitoringConfig", WARNED, _LATER),
+    _flag(
+        "remove_unused_fields_from_bundle_metagraph", BOOL, True, "keep only signatures of the MetaGraph",
+        ACCEPTED, "pyserve never keeps more",
+    ),
+    _flag("prefer_tflite_model", BOOL, False, "serve model.tflite where it is present", REFUSED, _LATER),
+    _flag("num_tflite_pools", INT32, _CPUS, "TensorFlow Lite interpreter pools", WARNED, _LATER),
+    _flag("num_tflite_interpreters_per_pool", INT32, 1, "interpreters in each pool", WARNED, _LATER),
+    _flag(
+        "enable_signature_method_name_check", BOOL, False, "require a signature's method_name to fit the call"
+    ),
+    _flag("xla_cpu_compilation_enabled", BOOL, False, "XLA compilation on CPU", WARNED, _LATER),
+    _flag("xla_gpu_compilation_enabled", BOOL, False, "XLA compilation on GPU", WARNED, _LATER),
+    _flag(
+        "enable_profiler", BOOL, True, "offer the profiler service",
+        ACCEPTED, "the service is not offered",
+    ),
+    _flag(
+        "thread_pool_factory_config_file", STRING, "", "text file of ThreadPoolFactoryConfig",
+        REFUSED, "it names a C++ class",
+    ),
+    _flag("mixed_precision", STRING, "", "`bfloat16` rewrites graphs for oneDNN", WARNED, _LATER),
+    _flag(
+        "skip_initialize_tpu", BOOL, False, "do not initialise TPUs", ACCEPTED, "there is no TPU support",
+    ),
+    _flag("enable_grpc_healthcheck_service", BOOL, False, "offer grpc.health.v1", WARNED, _LATER),
+    _flag(
+        "enable_serialization_as_tensor_content", BOOL, False,
+        "answer Predict with tensor_content instead of typed fields (gRPC)",
+    ),
+    _own(
+        "fail_on_initial_load_error", BOOL, True,
+        "end the start when a model cannot be loaded; false: serve the others",
+    ),
+    _own(
+        "incomplete_version_wait_s", FLOAT, 3.0,
+        "seconds that a version directory with missing files must stay unchanged before it is tried all the same",
+    ),
+    _own(
+        "warmup_from_signature", STRING, "auto",
+        "auto: run each stateless signature once before a version is available; off: do not",
+    ),
+    _own("num_run_threads", INT32, 0, "model runs at the same time; 0: chosen from the cores"),
+    _own("drain_timeout_s", FLOAT, 25.0, "seconds that requests in flight may take to finish at shutdown"),
+)  # fmt: skip

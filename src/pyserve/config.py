@@ -1,0 +1,130 @@
+"""The server's configuration as one frozen value, read once and passed down.
+
+Nothing below `cli/` parses flags or text; nothing here touches the disk. Units are in the names, except where
+a name is that of a TensorFlow Serving flag or proto field.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from pyserve.errors import InvalidArgumentError
+
+INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """Serve the highest `num_versions` version numbers found; 0 counts as 1."""
+
+    num_versions: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Serve every version found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Specific:
+    """Serve exactly these versions, as far as they are found."""
+
+    versions: tuple[int, ...] = ()
+
+
+VersionPolicy = Latest | All | Specific
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One model to serve.
+
+    Attributes:
+        name: Name in requests.
+        base_path: Absolute directory whose numbered children are the versions.
+        platform: Which backend loads it.
+        version_policy: Which of the versions found are served.
+        version_labels: Label → version number.
+    """
+
+    name: str
+    base_path: str
+    platform: str = "tensorflow"
+    version_policy: VersionPolicy = field(default_factory=Latest)
+    version_labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if not is_absolute_path_or_uri(self.base_path):
+            raise InvalidArgumentError(
+                f"Expected model {self.name} to have an absolute path or URI; got base_path()={self.base_path}"
+            )
+
+
+def is_absolute_path_or_uri(path: str) -> bool:
+    """TensorFlow Serving's test of a base path: it starts with `/`, or is a URI with a scheme.
+
+    A Windows path with a drive counts as absolute there.
+    """
+    return path.startswith("/") or "://" in path or os.path.isabs(path)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How versions are found, loaded and unloaded (flags of the same names; contract: lifecycle)."""
+
+    file_system_poll_wait_seconds: float = 1.0
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+    num_load_threads: int = 0
+    num_unload_threads: int = 0
+    incomplete_version_wait_s: float = 3.0
+    fail_on_initial_load_error: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFlowOptions:
+    """What the SavedModel backend is told. 0 threads means that TensorFlow chooses."""
+
+    saved_model_tags: frozenset[str] = frozenset({"serve"})
+    intra_op_parallelism: int = 0
+    inter_op_parallelism: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Everything that a server needs to know. The defaults are TensorFlow Serving's.
+
+    Attributes:
+        models: The models to serve; names are unique.
+        port: gRPC port on all IPv4 addresses; None: no TCP gRPC; 0: any free port (embedded use).
+        rest_api_port: HTTP port on all addresses; None: no REST; 0: any free port (embedded use).
+        host: Address to bind; None: what TensorFlow Serving binds.
+        rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
+        num_run_threads: Model runs at the same time; 0: chosen from the cores.
+        warmup_from_signature: Run each stateless signature once before a version is AVAILABLE.
+        drain_timeout_s: Seconds that requests in flight may take to finish when the server stops.
+    """
+
+    models: tuple[ModelConfig, ...] = ()
+    port: int | None = 8500
+    rest_api_port: int | None = None
+    host: str | None = None
+    rest_api_timeout_in_ms: int = 30_000
+    rest_api_enable_cors_support: bool = False
+    enable_signature_method_name_check: bool = False
+    enable_serialization_as_tensor_content: bool = False
+    num_run_threads: int = 0
+    warmup_from_signature: bool = True
+    drain_timeout_s: float = 25.0
+    load: LoadOptions = field(default_factory=LoadOptions)
+    tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for model in self.models:
+            if model.name in seen:
+                raise InvalidArgumentError(f"Illegal to list model {model.name} multiple times in config list")
+            seen.add(model.name)

@@ -1,0 +1,1 @@
+"""The request path between codec and execution, protocol-neutral: route, validate, hand over, shape the answer."""

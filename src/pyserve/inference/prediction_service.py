@@ -1,0 +1,111 @@
+"""Predict, protocol-neutral: a model's handle, a signature's rules, and a task to run.
+
+A front end opens a request on a model, decodes its inputs by the signature that it finds there, and takes a
+task. Until the task exists the open request owns the servable handle; afterwards the task does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from pyserve import dtypes
+from pyserve.batching.task import Task
+from pyserve.dtypes import Array
+from pyserve.errors import InvalidArgumentError
+from pyserve.inference import signature as rules
+from pyserve.inference.router import Router
+from pyserve.servable import DEFAULT_SIGNATURE, ServableHandle, ServableId, Signature
+
+
+class PredictionService:
+    """Opens requests on models. Thread-safe.
+
+    Args:
+        router: Resolves model, version and label.
+        check_method_name: Require a signature's method_name to be one of the serving kinds.
+    """
+
+    def __init__(self, router: Router, *, check_method_name: bool = False) -> None:
+        self._router = router
+        self._check_method_name = check_method_name
+
+    def open(self, name: str, version: int | None = None, label: str | None = None) -> OpenRequest:
+        """Begin a request on a model; to be used as a context manager.
+
+        Raises:
+            ServingError: The router's refusals.
+        """
+        return OpenRequest(self._router.route(name, version, label), self._check_method_name)
+
+
+class OpenRequest:
+    """A request that has its servable and not yet its task. Leaving the context without a task lets go of it."""
+
+    def __init__(self, handle: ServableHandle, check_method_name: bool) -> None:
+        self._handle: ServableHandle | None = handle
+        self._check_method_name = check_method_name
+        self.id: ServableId = handle.id
+        self._signatures: Mapping[str, Signature] = handle.servable.signatures
+
+    def signature(self, key: str) -> Signature:
+        """The signature to use; an empty key means `serving_default`.
+
+        Raises:
+            FailedPreconditionError: There is none.
+            InternalError: Its method_name is not a serving kind, and that is checked.
+        """
+        return self._checked(rules.find_signature(self._signatures, key))
+
+    def signature_for_rest(self, key: str) -> Signature:
+        """The same with the code and text that TensorFlow Serving uses over REST."""
+        found = self._signatures.get(key or DEFAULT_SIGNATURE)
+        if found is None:
+            raise InvalidArgumentError(
+                f'Serving signature name: "{key or DEFAULT_SIGNATURE}" not found in signature def'
+            )
+        return self._checked(found)
+
+    def task(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        output_filter: Sequence[str],
+        deadline: float | None,
+    ) -> Task:
+        """The task that answers the request; it takes over the handle.
+
+        Args:
+            signature: One of this servable's.
+            inputs: As sent, by alias; names already passed `check_input_names`.
+            output_filter: Aliases wanted; empty: all.
+            deadline: On `time.monotonic()`; None: no limit.
+
+        Raises:
+            InvalidArgumentError: An unknown name, a wrong dtype, or a bad output filter.
+        """
+        rules.check_known_names(signature, inputs)
+        outputs = rules.chosen_outputs(signature, output_filter)
+        rules.check_dtypes(signature, {alias: dtypes.of_array(array) for alias, array in inputs.items()})
+        if len(inputs) < len(signature.inputs):
+            inputs = {**signature.defaults, **inputs}
+        handle, self._handle = self._handle, None
+        if handle is None:
+            raise RuntimeError("a request has one task")
+        return Task(handle, signature.key, inputs, outputs, deadline)
+
+    def _checked(self, signature: Signature) -> Signature:
+        if self._check_method_name:
+            rules.check_method_name(signature)
+        return signature
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.release()

@@ -1,0 +1,135 @@
+"""The meeting point of the two flows: what the life cycle produces and the request path uses.
+
+A *servable* is one loaded version of a model. `lifecycle/` creates and retires servables through this
+interface and never sees a request; `inference/` borrows them through a `ServableHandle` and never sees
+files, threads or states of the life cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import Protocol, Self
+
+from pyserve.dtypes import Array, DType
+
+DEFAULT_SIGNATURE = "serving_default"
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServableId:
+    """Name and version of a servable; `str()` gives TensorFlow Serving's form `{name: m version: 1}`."""
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{{name: {self.name} version: {self.version}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One declared input or output of a signature.
+
+    Attributes:
+        alias: Its name in the signature, as clients write it.
+        dtype: Element type.
+        shape: Declared dimensions, None for each that is free; None when the rank is unknown. Informative on
+            the TensorFlow Serving paths, where the declared shape is never enforced.
+        tensor_name: The graph tensor behind it, e.g. `x:0`; used in messages.
+    """
+
+    alias: str
+    dtype: DType
+    shape: tuple[int | None, ...] | None
+    tensor_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A named function of a servable.
+
+    Attributes:
+        key: Its name in the signature map.
+        method_name: `tensorflow/serving/predict` and so on, as declared; may be empty.
+        inputs, outputs: By alias.
+        defaults: Values for inputs that a request may leave out, by alias.
+    """
+
+    key: str
+    method_name: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    defaults: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Servable(Protocol):
+    """A loaded version. All methods may be called from any thread, several at once."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Every signature that a request may name, by key."""
+        ...
+
+    @property
+    def signature_def_map(self) -> bytes:
+        """A serialized `tensorflow.serving.SignatureDefMap` with all signatures exactly as declared."""
+        ...
+
+    def run(
+        self,
+        signature_key: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        timeout_s: float | None = None,
+    ) -> dict[str, Array]:
+        """Execute one signature, blocking the calling thread.
+
+        Args:
+            signature_key: A key of `signatures`.
+            inputs: One array per declared input, of the declared dtype (already validated, defaults filled in).
+            outputs: Aliases wanted, each declared, none twice.
+            timeout_s: Time left for the run, in seconds; None means no limit. Honoured where the executor can.
+
+        Returns:
+            An array for each wanted alias. Strings are object arrays of `bytes`.
+
+        Raises:
+            ServingError: With the code and text of the failure in the model.
+        """
+        ...
+
+    def unload(self) -> None:
+        """Give back everything that the version holds. Called once, when no handle is left."""
+        ...
+
+
+class ServableHandle:
+    """A short right to use a servable; the version is not unloaded before every handle was released.
+
+    Release it exactly once, or use it as a context manager. A second `release` does nothing.
+    """
+
+    __slots__ = ("_release", "id", "servable")
+
+    def __init__(self, servable_id: ServableId, servable: Servable, release: Callable[[], None]) -> None:
+        self.id = servable_id
+        self.servable = servable
+        self._release: Callable[[], None] | None = release
+
+    def release(self) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

@@ -1,0 +1,1 @@
+"""Front ends: sockets and protocols around the handlers of `inference/`."""

@@ -1,0 +1,123 @@
+"""The bridge between the event loop and the threads that run models.
+
+Tasks go to the scheduler from the loop; answers come back from worker threads. However many answers arrive
+while the loop is busy, they cost one wake-up: the first one schedules the delivery, the rest ride along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from pyserve.batching.task import Task
+from pyserve.dtypes import Array
+from pyserve.errors import CancelledError, InternalError
+from pyserve.inference.call import Call
+
+T = TypeVar("T")
+
+# Decoding or encoding at most this many bytes takes less time than handing it to another thread is worth.
+INLINE_BYTES = 1 << 18
+
+
+class Dispatcher:
+    """Runs calls for one event loop. Every method is called on that loop, except where said.
+
+    Args:
+        submit: The scheduler's; takes a task from any thread.
+        codec_threads: Where large requests and answers are decoded and encoded, so that small ones are not
+            held up behind them.
+    """
+
+    def __init__(self, submit: Callable[[Task], None], codec_threads: ThreadPoolExecutor) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._submit = submit
+        self._codec_threads = codec_threads
+        self._answered: collections.deque[tuple[asyncio.Future[None], Task]] = collections.deque()
+        self._wake_up_due = False
+
+    async def answer(self, begin: Callable[[], T | Call[T]], size: int) -> T:
+        """One request through its handler and its model.
+
+        Args:
+            begin: Decodes the request and checks it; gives the answer itself, or a call to run.
+            size: Bytes of the request.
+
+        Raises:
+            ServingError: Whatever refused or failed it.
+        """
+        begun = await self._begin(begin, size)
+        if not isinstance(begun, Call):
+            return begun
+        outputs = await self.outputs(begun.task)
+        nbytes = sum(array.nbytes for array in outputs.values())
+        if nbytes <= INLINE_BYTES:
+            return begun.finish(outputs)
+        return await self._loop.run_in_executor(self._codec_threads, begun.finish, outputs)
+
+    async def _begin(self, begin: Callable[[], T | Call[T]], size: int) -> T | Call[T]:
+        if size <= INLINE_BYTES:
+            return begin()
+        decoding = self._codec_threads.submit(begin)
+        try:
+            return await asyncio.wrap_future(decoding)
+        except asyncio.CancelledError:
+            # The decoding goes on; the task that it makes holds a servable, and nobody else will end it.
+            decoding.add_done_callback(_drop)
+            raise
+
+    async def outputs(self, task: Task) -> dict[str, Array]:
+        """Run a task and wait for its outputs, at most until its deadline.
+
+        Raises:
+            ServingError: The task's error. After the deadline DEADLINE_EXCEEDED, while the model may run on.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        task.on_answer = lambda task: self._post(future, task)
+        timer = None
+        if task.deadline is not None:
+            # time.monotonic() is the clock of asyncio's and uvloop's loops, but only differences are certain.
+            timer = self._loop.call_later(max(0.0, task.time_left()), task.expire)
+        self._submit(task)
+        try:
+            await future
+        except asyncio.CancelledError:
+            task.answer(None, CancelledError("The caller went away"))
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if task.error is not None:
+            raise task.error
+        if task.result is None:
+            raise InternalError("The model answered neither outputs nor an error")
+        return task.result
+
+    def _post(self, future: asyncio.Future[None], task: Task) -> None:
+        """Any thread: put an answer into the mailbox, and wake the loop if nobody has."""
+        self._answered.append((future, task))
+        if not self._wake_up_due:
+            self._wake_up_due = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                return  # the loop is closed: its requests are gone, and nobody waits
+
+    def _deliver(self) -> None:
+        # Cleared before the mailbox is emptied: an answer that comes later schedules a delivery of its own.
+        self._wake_up_due = False
+        while self._answered:
+            future, _ = self._answered.popleft()
+            if not future.done():
+                future.set_result(None)
+
+
+def _drop(decoding: Future[Any]) -> None:
+    if decoding.cancelled() or decoding.exception() is not None:
+        return
+    call = decoding.result()
+    if isinstance(call, Call):
+        call.task.drop(CancelledError("The caller went away"))

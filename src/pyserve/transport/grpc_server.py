@@ -1,0 +1,97 @@
+"""gRPC by grpcio's asyncio server: a table of methods from bytes to bytes, and nothing that knows a message."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from pyserve.errors import Code, ServingError, Status, UnavailableError
+from pyserve.inference.call import Handler
+from pyserve.transport.dispatch import Dispatcher
+from pyserve.transport.status import grpc_message
+
+logger = logging.getLogger(__name__)
+
+# TensorFlow Serving accepts messages up to protobuf's own limit of 2 GiB - 1 and sends any size.
+_MAX_MESSAGE_BYTES = 2**31 - 1
+
+_GRPC_CODES: dict[Code, grpc.StatusCode] = {Code(status.value[0]): status for status in grpc.StatusCode}
+
+_Context = grpc.aio.ServicerContext
+_Behaviour = Callable[[bytes, _Context], Awaitable[bytes]]
+
+
+class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Serves unary methods on one TCP port, on the running event loop.
+
+    Args:
+        handlers: Full method name (`/package.Service/Method`) → handler.
+        dispatcher: Runs what the handlers return.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._methods = {
+            name: grpc.unary_unary_rpc_method_handler(self._behaviour(handler))
+            for name, handler in handlers.items()
+        }
+        self._server: grpc.aio.Server | None = None
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """grpcio's look-up; None makes it answer UNIMPLEMENTED."""
+        return self._methods.get(details.method)
+
+    async def start(self, host: str, port: int) -> int:
+        """Bind and serve; port 0 takes a free one.
+
+        Returns:
+            The port bound.
+
+        Raises:
+            UnavailableError: The port cannot be bound.
+        """
+        options = [
+            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", -1),
+            # Otherwise a second server on the same port starts without a word and takes half of the calls.
+            ("grpc.so_reuseport", 0),
+        ]
+        self._server = grpc.aio.server(handlers=[self], options=options)
+        try:
+            bound: int = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            await self._server.stop(None)
+            raise UnavailableError(f"Failed to BuildAndStart gRPC server: cannot bind {host}:{port}") from error
+        await self._server.start()
+        return bound
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept nothing new; wait for requests in flight, at most `grace_s` seconds, then cancel them."""
+        if self._server is not None:
+            await self._server.stop(grace_s)
+            self._server = None
+
+    def _behaviour(self, handler: Handler) -> _Behaviour:
+        answer = self._dispatcher.answer
+
+        async def behaviour(data: bytes, context: _Context) -> bytes:
+            remaining_s: float | None = context.time_remaining()
+            deadline = None if remaining_s is None else time.monotonic() + remaining_s
+            try:
+                return await answer(functools.partial(handler, data, deadline), len(data))
+            except ServingError as error:
+                status = Status.of(error)
+            except Exception as error:
+                logger.exception("A gRPC handler failed")
+                status = Status.of(error)
+            # Outside of the handlers: abort() raises.
+            await context.abort(_GRPC_CODES[status.code], grpc_message(status.message))
+            raise AssertionError("abort() returned")
+
+        return behaviour

@@ -1,0 +1,181 @@
+"""HTTP/1.1 by aiohttp's low-level server: sockets and bytes around the pure REST handler.
+
+aiohttp parses; everything that has a meaning is decided in `rest.py`. Its conveniences are switched off where
+they would decide instead: the target is taken as sent (`raw_path`), bodies are not inflated, and its error
+pages are replaced by ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from pyserve.errors import CancelledError, InternalError, ServingError, Status, UnavailableError
+from pyserve.transport import rest
+from pyserve.transport.dispatch import Dispatcher
+
+logger = logging.getLogger(__name__)
+
+# TensorFlow Serving limits neither; these only keep a single line from eating the memory.
+_MAX_LINE_BYTES = 64 * 1024
+_MAX_FIELD_BYTES = 64 * 1024
+_LISTEN_BACKLOG = 1024
+
+# aiohttp logs each malformed request with a traceback; a client's mistake is not our error.
+_parser_log = logging.getLogger(__name__ + ".parser")
+_parser_log.setLevel(logging.CRITICAL)
+
+
+class HttpServer:
+    """Serves the REST API on the running event loop.
+
+    Args:
+        api: The pure handler.
+        dispatcher: Runs what it returns.
+    """
+
+    def __init__(self, api: rest.RestApi, dispatcher: Dispatcher) -> None:
+        self._api = api
+        self._dispatcher = dispatcher
+        self._protocols: _Protocols | None = None
+        self._server: asyncio.Server | None = None
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self, host: str | None, port: int) -> int:
+        """Bind and serve; port 0 takes a free one. Without a host: all addresses, IPv6 and IPv4.
+
+        Returns:
+            The port bound.
+
+        Raises:
+            UnavailableError: The port cannot be bound.
+        """
+        self._protocols = _Protocols(
+            self._handle,
+            access_log=None,
+            auto_decompress=False,
+            logger=_parser_log,
+            max_field_size=_MAX_FIELD_BYTES,
+            max_line_size=_MAX_LINE_BYTES,
+        )
+        try:
+            listener = _listener(host, port)
+        except OSError as error:
+            raise UnavailableError(f"Failed to start HTTP Server at localhost:{port}: {error.strerror}") from error
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._protocols, sock=listener, backlog=_LISTEN_BACKLOG)
+        bound: int = listener.getsockname()[1]
+        return bound
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept nothing new, let requests in flight finish within `grace_s` seconds, close every connection."""
+        if self._server is None or self._protocols is None:
+            return
+        self._server.close()
+        self._protocols.pre_shutdown()  # idle connections close now, busy ones after their answer
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        except TimeoutError:
+            logger.warning("%d HTTP requests cut off at shutdown", self._busy)
+        await self._protocols.shutdown(timeout=1.0)
+        self._server = self._protocols = None
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._busy += 1
+        self._idle.clear()
+        try:
+            return await self._answer(request)
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._idle.set()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = b"" if not request.body_exists else await _read(request)
+        received = rest.HttpRequest(request.method, request.raw_path, request.headers, body)
+        try:
+            response = await self._dispatcher.answer(lambda: self._api.begin(received), len(body))
+        except ServingError as error:
+            response = self._api.error(Status.of(error))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            logger.exception("The REST handler failed")
+            response = self._api.error(Status.of(InternalError(f"{type(error).__name__}: {error}")))
+        return _sent(response)
+
+
+def _sent(response: rest.HttpResponse) -> web.Response:
+    sent = web.Response(status=response.status, body=response.body, headers=dict(response.headers))
+    sent.headers["Content-Type"] = response.content_type
+    if response.close:
+        sent.force_close()
+    return sent
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    parts: list[bytes] = []
+    try:
+        while part := await request.content.readany():
+            parts.append(part)
+    except ConnectionError as error:
+        raise CancelledError("The caller went away") from error
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _listener(host: str | None, port: int) -> socket.socket:
+    """A bound socket: dual-stack IPv6, or IPv4 where IPv6 cannot be had, as TensorFlow Serving binds."""
+    if host is not None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return _bound(family, host, port)
+    try:
+        return _bound(socket.AF_INET6, "::", port)
+    except OSError as error:
+        # A port in use is no reason to fall back: IPv4 alone might be free, and half of the clients would fail.
+        if error.errno == errno.EADDRINUSE:
+            raise
+        return _bound(socket.AF_INET, "0.0.0.0", port)
+
+
+def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.setblocking(False)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class _Protocol(RequestHandler):
+    """aiohttp's connection, with our page for requests that it cannot parse."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if isinstance(exc, Exception) and status >= 500:
+            logger.error("Answering an HTTP request failed", exc_info=exc)
+        return _sent(rest.html_error(status, message or ""))
+
+
+class _Protocols(web.Server):
+    """aiohttp's server, making our protocol for each connection."""
+
+    def __call__(self) -> RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+

@@ -1,0 +1,48 @@
+"""The one table from canonical codes to what each protocol says, and the limits on error texts."""
+
+from __future__ import annotations
+
+from pyserve.errors import Code
+
+HTTP_STATUS: dict[Code, int] = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+
+# TensorFlow Serving cuts a gRPC status message here, so that it fits into a header block.
+GRPC_MESSAGE_LIMIT = 1024
+GRPC_MESSAGE_CUT = "...TRUNCATED"
+
+# REST bodies carry longer texts, but a request must not be able to choose how long.
+REST_MESSAGE_LIMIT = 8192
+
+
+def grpc_message(message: str) -> str:
+    """A status message as it goes on the wire: cut to 1,024 bytes of UTF-8, with a mark where it was cut."""
+    data = message.encode("utf-8", "replace")
+    if len(data) <= GRPC_MESSAGE_LIMIT:
+        return message
+    return data[:GRPC_MESSAGE_LIMIT].decode("utf-8", "ignore") + GRPC_MESSAGE_CUT
+
+
+def rest_message(message: str) -> str:
+    """A message for a REST error body: bounded, which TensorFlow Serving's is not, and valid Unicode."""
+    message = message.encode("utf-8", "replace").decode()
+    if len(message) <= REST_MESSAGE_LIMIT:
+        return message
+    return message[:REST_MESSAGE_LIMIT] + GRPC_MESSAGE_CUT

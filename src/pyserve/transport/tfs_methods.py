@@ -1,0 +1,112 @@
+"""TensorFlow Serving's gRPC methods: bytes in, bytes out or a call to run. Any gRPC engine can serve this table."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+from google.protobuf.message import DecodeError, Message
+
+from pyserve.codec.predict import decode_request, encode_response
+from pyserve.errors import InvalidArgumentError
+from pyserve.inference.call import Call, Handler
+from pyserve.inference.model_service import ModelService
+from pyserve.inference.prediction_service import PredictionService
+from pyserve.inference.signature import check_input_names
+from pyserve.protos import tfs, wkt
+
+_PREDICTION = "/tensorflow.serving.PredictionService/"
+_MODEL = "/tensorflow.serving.ModelService/"
+_SIGNATURE_DEF = "signature_def"
+
+
+def handlers(
+    prediction: PredictionService, models: ModelService, *, as_content: bool = False
+) -> Mapping[str, Handler]:
+    """Full method name → handler.
+
+    Args:
+        prediction: Predict.
+        models: Status and metadata.
+        as_content: Answer Predict with `tensor_content` (`--enable_serialization_as_tensor_content`).
+    """
+    return {
+        _PREDICTION + "Predict": functools.partial(_predict, prediction, as_content),
+        _PREDICTION + "GetModelMetadata": functools.partial(_get_model_metadata, models),
+        _MODEL + "GetModelStatus": functools.partial(_get_model_status, models),
+    }
+
+
+def _predict(service: PredictionService, as_content: bool, data: bytes, deadline: float | None) -> Call[bytes]:
+    message = decode_request(data)
+    if not message.has_spec:
+        raise InvalidArgumentError("Missing ModelSpec")
+    with service.open(message.name, message.version, message.version_label) as request:
+        signature = request.signature(message.signature_name)
+        check_input_names(signature, message.aliases)
+        task = request.task(signature, message.tensors(), message.output_filter, deadline)
+    encode = functools.partial(
+        encode_response,
+        name=request.id.name,
+        version=request.id.version,
+        signature_name=signature.key,
+        as_content=as_content,
+    )
+    return Call(task, encode)
+
+
+def _get_model_metadata(service: ModelService, data: bytes, deadline: float | None) -> bytes:
+    del deadline  # ignored by TensorFlow Serving too: nothing here takes time
+    request = tfs.GetModelMetadataRequest()
+    _parse(request, data)
+    if not request.HasField("model_spec"):
+        raise InvalidArgumentError("Missing ModelSpec")
+    if not request.metadata_field:
+        raise InvalidArgumentError("GetModelMetadataRequest must specify at least one metadata_field")
+    for name in request.metadata_field:
+        if name != _SIGNATURE_DEF:
+            raise InvalidArgumentError(f"Metadata field {name} is not supported")
+    spec = request.model_spec
+    found = service.metadata(spec.name, *_version_choice(spec))
+    response = tfs.GetModelMetadataResponse()
+    response.model_spec.name = found.id.name
+    response.model_spec.version.value = found.id.version
+    response.metadata[_SIGNATURE_DEF].CopyFrom(
+        wkt.Any(
+            type_url="type.googleapis.com/tensorflow.serving.SignatureDefMap", value=found.signature_def_map
+        )
+    )
+    return response.SerializeToString()
+
+
+def _get_model_status(service: ModelService, data: bytes, deadline: float | None) -> bytes:
+    del deadline
+    request = tfs.GetModelStatusRequest()
+    _parse(request, data)
+    if not request.HasField("model_spec"):
+        raise InvalidArgumentError("Missing ModelSpec")
+    version, _ = _version_choice(request.model_spec)
+    response = tfs.GetModelStatusResponse()
+    for state in service.statuses(request.model_spec.name, version):
+        status = response.model_version_status.add(version=state.id.version, state=int(state.state))
+        # An OK status is present and empty, as TensorFlow Serving sends it.
+        status.status.error_code = int(state.status.code)
+        status.status.error_message = state.status.message
+    return response.SerializeToString()
+
+
+def _version_choice(spec: tfs.ModelSpec) -> tuple[int | None, str | None]:
+    match spec.WhichOneof("version_choice"):
+        case "version":
+            return spec.version.value, None
+        case "version_label":
+            return None, spec.version_label
+        case _:
+            return None, None
+
+
+def _parse(message: Message, data: bytes) -> None:
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise InvalidArgumentError(f"The request is not a valid {message.DESCRIPTOR.full_name}: {error}") from error

@@ -1,0 +1,101 @@
+"""From flags to a configuration: order of checks, messages, resolution of threads."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyserve.cli.configure import server_config
+from pyserve.cli.flags import State, Value
+from pyserve.cli.table import FLAGS
+from pyserve.config import Latest, ServerConfig
+from pyserve.errors import Code, NotFoundError, ServingError
+
+BASE: dict[str, Value] = {"model_base_path": "/m"}
+
+
+def read_nothing(path: str) -> str:
+    raise NotFoundError(f"{path}; No such file or directory")
+
+
+def configured(**flags: Value) -> ServerConfig:
+    return server_config({**BASE, **flags}, read_nothing)
+
+
+def test_defaults_are_those_of_tensorflow_serving() -> None:
+    """Without flags the values are TensorFlow Serving's."""
+    config = configured()
+    assert (config.port, config.rest_api_port) == (8500, None)
+    (model,) = config.models
+    assert (model.name, model.base_path, model.version_policy) == ("default", "/m", Latest(1))
+    assert config.rest_api_timeout_in_ms == 30000
+    assert config.load.max_num_load_retries == 5
+    assert config.load.load_retry_interval_micros == 60_000_000
+    assert config.load.file_system_poll_wait_seconds == 1
+    assert config.tensorflow.saved_model_tags == {"serve"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        ({"port": 0}, Code.INVALID_ARGUMENT, "At least one of server_options.grpc_port"),
+        ({"port": 0, "model_base_path": ""}, Code.INVALID_ARGUMENT, "At least one of"),
+        ({"port": 70000}, Code.INVALID_ARGUMENT, "--port must be between 0 and 65535; was 70000"),
+        ({"rest_api_port": -1}, Code.INVALID_ARGUMENT, "--rest_api_port must be"),
+        ({"model_base_path": ""}, Code.INVALID_ARGUMENT, "Both server_options.model_base_path and"),
+        (
+            {"model_base_path": "rel"},
+            Code.INVALID_ARGUMENT,
+            "Expected model default to have an absolute path or URI; got base_path()=rel",
+        ),
+        ({"model_config_file": "/none"}, Code.NOT_FOUND, "/none; No such file or directory"),
+        (
+            {
+                "tensorflow_session_parallelism": 1,
+                "tensorflow_intra_op_parallelism": 1,
+                "tensorflow_inter_op_parallelism": 1,
+            },
+            Code.INVALID_ARGUMENT,
+            "You cannot configure all.",
+        ),
+        ({"ssl_config_file": "/x"}, Code.UNIMPLEMENTED, "--ssl_config_file is refused"),
+        ({"warmup_from_signature": "perhaps"}, Code.INVALID_ARGUMENT, "must be auto or off"),
+    ],
+)
+def test_refusals(flags: dict[str, Value], code: Code, message: str) -> None:
+    """Each contradiction is refused with its code, and the text names what to change."""
+    with pytest.raises(ServingError) as caught:
+        configured(**flags)
+    assert caught.value.code is code
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("intra", "inter", "session", "threads"),
+    [(0, 0, 0, (0, 0)), (0, 0, 3, (3, 3)), (2, 0, 0, (2, 0)), (2, 0, 3, (2, 0)), (0, 4, 3, (0, 4))],
+)
+def test_parallelism(intra: int, inter: int, session: int, threads: tuple[int, int]) -> None:
+    """Intra or inter, when given, stand as they are; otherwise both are the session's."""
+    config = configured(
+        tensorflow_intra_op_parallelism=intra,
+        tensorflow_inter_op_parallelism=inter,
+        tensorflow_session_parallelism=session,
+    )
+    assert (config.tensorflow.intra_op_parallelism, config.tensorflow.inter_op_parallelism) == threads
+
+
+def test_tags_are_a_set() -> None:
+    """`--saved_model_tags` splits at commas."""
+    assert configured(saved_model_tags="serve,gpu").tensorflow.saved_model_tags == {"serve", "gpu"}
+
+
+def test_a_config_file_replaces_the_single_model() -> None:
+    """With a config file, name and base path of the single model are ignored."""
+    text = 'model_config_list { config { name: "a" base_path: "/a" model_platform: "tensorflow" } }'
+    config = server_config({"model_config_file": "/c", "model_name": "x"}, lambda path: text)
+    assert [model.name for model in config.models] == ["a"]
+
+
+def test_every_flag_has_a_reason_or_is_implemented() -> None:
+    """A flag that does nothing says why."""
+    assert [f.name for f in FLAGS if f.state is not State.IMPLEMENTED and not f.why] == []
+    assert len({f.name for f in FLAGS}) == len(FLAGS)

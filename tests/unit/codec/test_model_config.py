@@ -1,0 +1,74 @@
+"""ModelServerConfig: what its text means, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyserve.codec.model_config import parse_model_config
+from pyserve.config import All, Latest, ModelConfig, Specific
+from pyserve.errors import InvalidArgumentError
+
+
+def model(fields: str) -> str:
+    return "model_config_list { config { " + fields + " } }"
+
+
+GOOD = 'name: "m" base_path: "/m" model_platform: "tensorflow"'
+
+
+@pytest.mark.parametrize(
+    ("text", "models"),
+    [
+        ("", ()),
+        ("  # nothing but a comment\n", ()),
+        ("model_config_list: {}", ()),
+        (model(GOOD), (ModelConfig("m", "/m"),)),
+        (model('name: "m", base_path: "/m"; model_type: TENSORFLOW'), (ModelConfig("m", "/m"),)),
+        (model(GOOD + " model_version_policy { all {} }"), (ModelConfig("m", "/m", version_policy=All()),)),
+        (
+            model(GOOD + " model_version_policy { latest { num_versions: 2 } }"),
+            (ModelConfig("m", "/m", version_policy=Latest(2)),),
+        ),
+        (
+            model(GOOD + " model_version_policy: { specific { versions: 42 versions: 43 } }"),
+            (ModelConfig("m", "/m", version_policy=Specific((42, 43))),),
+        ),
+        (
+            model(GOOD + " version_labels { key: 'stable' value: 42 }"),
+            (ModelConfig("m", "/m", version_labels={"stable": 42}),),
+        ),
+    ],
+)
+def test_models(text: str, models: tuple[ModelConfig, ...]) -> None:
+    """Every form of the text gives the models that it lists."""
+    assert parse_model_config(text, "/c") == models
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("improperly formatted file", "Invalid protobuf file: '/c'"),
+        ("improperly formatted file", "Error parsing text-format tensorflow.serving.ModelServerConfig: 1:"),
+        (
+            "model_config_list { " + 2 * ("config { " + GOOD + " } ") + "}",
+            "Illegal to list model m multiple times in config list",
+        ),
+        (
+            model('name: "m" base_path: "m" model_platform: "tensorflow"'),
+            "Expected model m to have an absolute path or URI; got base_path()=m",
+        ),
+        (model(GOOD + " model_type: TENSORFLOW"), "Illegal setting both ModelServerConfig::model_type"),
+        (model('name: "m" base_path: "/m"'), "Illegal setting neither ModelServerConfig::model_type"),
+        (model('name: "m" base_path: "/m" model_type: OTHER'), "model_type choice 2 not supported."),
+        (
+            model('name: "m" base_path: "/m" model_platform: "caffe"'),
+            "Model m requests unsupported platform caffe",
+        ),
+        ("custom_model_config {}", "ModelServer does not yet support custom model config."),
+    ],
+)
+def test_refusals(text: str, message: str) -> None:
+    """Each broken rule is refused in TensorFlow Serving's words."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        parse_model_config(text, "/c")
+    assert message in caught.value.message
