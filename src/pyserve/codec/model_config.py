@@ -5,9 +5,10 @@ Source of the rules and texts: TensorFlow Serving, model_servers/server_core.cc.
 
 from __future__ import annotations
 
+from pyserve.codec.text_file import parse_file
 from pyserve.config import All, Latest, ModelConfig, Specific, VersionPolicy
 from pyserve.errors import InvalidArgumentError
-from pyserve.protos import ParseError, parse_text, tfs
+from pyserve.protos import tfs
 
 PLATFORM_TENSORFLOW = "tensorflow"
 
@@ -22,15 +23,7 @@ def parse_model_config(text: str, path: str) -> tuple[ModelConfig, ...]:
     Raises:
         InvalidArgumentError: The text cannot be parsed, or breaks a rule.
     """
-    message = tfs.ModelServerConfig()
-    try:
-        parse_text(text, message)
-    except ParseError as error:
-        raise InvalidArgumentError(
-            f"Invalid protobuf file: '{path}' "
-            f"(Error parsing text-format tensorflow.serving.ModelServerConfig: {error})"
-        ) from error
-    return model_configs(message)
+    return model_configs(parse_file(text, path, tfs.ModelServerConfig()))
 
 
 def model_configs(message: tfs.ModelServerConfig) -> tuple[ModelConfig, ...]:

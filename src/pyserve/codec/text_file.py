@@ -1,0 +1,31 @@
+"""Text-format configuration files: one way to parse them, one way to report what is wrong with them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from pyserve.errors import InvalidArgumentError
+from pyserve.protos import ParseError, parse_text
+
+logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
+
+
+def parse_file(text: str, path: str, message: M) -> M:
+    """Fill a message from a file's text, and return it. Empty text leaves it empty.
+
+    The place of a mistake goes to the log, in protobuf's words: that is where TensorFlow Serving's operators and
+    scripts look for it. The error carries the path.
+
+    Raises:
+        InvalidArgumentError: The text is not text format of the message.
+    """
+    try:
+        return parse_text(text, message)
+    except ParseError as error:
+        logger.error("Error parsing text-format %s: %s", message.DESCRIPTOR.full_name, error)
+        raise InvalidArgumentError(f"Invalid protobuf file: '{path}'") from error
