@@ -1,0 +1,13 @@
+"""The meaning of bytes: protobuf and JSON in, numpy arrays out, and back.
+
+Pure functions and values without sockets, threads or clocks; everything may be called from any thread. The
+data flow enters through `predict` (gRPC) or `json_predict` (REST) and leaves through `predict` or
+`json_writer`; a dtype is looked up in `pyserve.dtypes`, nowhere else.
+
+    tensor_proto    one TensorProto → one array        json_parser     JSON text → values, exact errors
+    tensor_writer   one array → one TensorProto        json_value      what a JSON value is, how it is shown
+    predict         PredictRequest, PredictResponse    json_tensor     one JSON value → one array
+    signature_def   SignatureDef → Signature           json_predict    a REST predict request → arrays
+    model_json      status and metadata as JSON        json_writer     arrays → a REST answer; error bodies
+    model_config, text_file                            configuration files: text format → values
+"""
