@@ -41,12 +41,15 @@ Stop with Ctrl-C.
 
 def config_text(models: Path) -> str:
     """A ModelServerConfig that lists each directory with numbered versions in it."""
-    entries = []
-    for base in sorted(models.iterdir()):
-        if base.is_dir() and any(child.name.isdigit() for child in base.iterdir()):
-            entries.append(
-                f'  config {{ name: "{base.name}" base_path: "{base}" model_platform: "tensorflow" }}\n'
-            )
+    bases = [
+        base
+        for base in sorted(models.iterdir())
+        if base.is_dir() and any(child.name.isdigit() for child in base.iterdir())
+    ]
+    entries = [
+        f'  config {{ name: "{base.name}" base_path: "{base}" model_platform: "tensorflow" }}\n'
+        for base in bases
+    ]
     return "model_config_list {\n" + "".join(entries) + "}\n"
 
 

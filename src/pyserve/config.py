@@ -6,9 +6,9 @@ a name is that of a TensorFlow Serving flag or proto field.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from pyserve.errors import InvalidArgumentError
@@ -68,7 +68,7 @@ def is_absolute_path_or_uri(path: str) -> bool:
 
     A Windows path with a drive counts as absolute there.
     """
-    return path.startswith("/") or "://" in path or os.path.isabs(path)
+    return path.startswith("/") or "://" in path or Path(path).is_absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +126,7 @@ class ServerConfig:
         seen: set[str] = set()
         for model in self.models:
             if model.name in seen:
-                raise InvalidArgumentError(f"Illegal to list model {model.name} multiple times in config list")
+                raise InvalidArgumentError(
+                    f"Illegal to list model {model.name} multiple times in config list"
+                )
             seen.add(model.name)

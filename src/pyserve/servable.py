@@ -80,6 +80,14 @@ class Servable(Protocol):
         """A serialized `tensorflow.serving.SignatureDefMap` with all signatures exactly as declared."""
         ...
 
+    @property
+    def stateless(self) -> frozenset[str]:
+        """Keys of the signatures that can be run, or run again, without anybody noticing.
+
+        Their graphs, library functions included, hold no stateful operation beyond reads of variables and tables.
+        """
+        ...
+
     def run(
         self,
         signature_key: str,

@@ -28,6 +28,7 @@ class FunctionServable:
         pairs = list(functions)
         self.signatures: Mapping[str, Signature] = {signature.key: signature for signature, _ in pairs}
         self._functions = {signature.key: function for signature, function in pairs}
+        self.stateless: frozenset[str] = frozenset()  # nobody knows what a callable does
         self.signature_def_map = _signature_def_map(self.signatures.values())
 
     def run(

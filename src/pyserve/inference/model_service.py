@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pyserve.errors import NotFoundError
 from pyserve.inference.router import Router
 from pyserve.lifecycle.monitor import Monitor, ServableState
+from pyserve.protos import tfs
 from pyserve.servable import ServableId
 
 
@@ -30,14 +31,23 @@ class ModelService:
         self._monitor = monitor
         self._router = router
 
-    def statuses(self, name: str, version: int | None = None) -> list[ServableState]:
-        """States of one version, or of all that were ever seen, newest first.
+    def status_response(self, name: str, version: int | None = None) -> bytes:
+        """A serialized `GetModelStatusResponse`: one version, or all that were ever seen, newest first.
 
         Versions that ended and models that left the configuration stay listed, as in TensorFlow Serving.
 
         Raises:
             NotFoundError: The version, or every version, is unknown.
         """
+        response = tfs.GetModelStatusResponse()
+        for state in self._states(name, version):
+            listed = response.model_version_status.add(version=state.id.version, state=int(state.state))
+            # Set even when it is OK: TensorFlow Serving sends an empty status, and clients read it.
+            listed.status.error_code = int(state.status.code)
+            listed.status.error_message = state.status.message
+        return response.SerializeToString()
+
+    def _states(self, name: str, version: int | None) -> list[ServableState]:
         if version is not None:
             state = self._monitor.state(ServableId(name, version))
             if state is None:

@@ -78,14 +78,13 @@ class OpenRequest:
 
         Args:
             signature: One of this servable's.
-            inputs: As sent, by alias; names already passed `check_input_names`.
+            inputs: As sent, by alias; the names have been checked.
             output_filter: Aliases wanted; empty: all.
             deadline: On `time.monotonic()`; None: no limit.
 
         Raises:
-            InvalidArgumentError: An unknown name, a wrong dtype, or a bad output filter.
+            InvalidArgumentError: A wrong dtype, or a bad output filter.
         """
-        rules.check_known_names(signature, inputs)
         outputs = rules.chosen_outputs(signature, output_filter)
         rules.check_dtypes(signature, {alias: dtypes.of_array(array) for alias, array in inputs.items()})
         if len(inputs) < len(signature.inputs):

@@ -14,7 +14,13 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-_LETTERS = {logging.DEBUG: "I", logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E", logging.CRITICAL: "F"}
+_LETTERS = {
+    logging.DEBUG: "I",
+    logging.INFO: "I",
+    logging.WARNING: "W",
+    logging.ERROR: "E",
+    logging.CRITICAL: "F",
+}
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2]) + os.sep
 
 # TensorFlow's own switch: 0 shows everything, 1 hides INFO, 2 WARNING too, 3 ERROR too.

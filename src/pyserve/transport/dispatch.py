@@ -68,6 +68,10 @@ class Dispatcher:
             # The decoding goes on; the task that it makes holds a servable, and nobody else will end it.
             decoding.add_done_callback(_drop)
             raise
+        finally:
+            # A failed decoding holds its error, whose traceback holds this frame: without this line they, and the
+            # request's data with them, would wait for the cyclic collector.
+            del decoding
 
     async def outputs(self, task: Task) -> dict[str, Array]:
         """Run a task and wait for its outputs, at most until its deadline.

@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -23,7 +23,7 @@ _MAX_MESSAGE_BYTES = 2**31 - 1
 
 _GRPC_CODES: dict[Code, grpc.StatusCode] = {Code(status.value[0]): status for status in grpc.StatusCode}
 
-_Context = grpc.aio.ServicerContext
+_Context: TypeAlias = Any  # grpc.aio.ServicerContext; grpcio has no types
 _Behaviour = Callable[[bytes, _Context], Awaitable[bytes]]
 
 
@@ -67,7 +67,9 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
             bound: int = self._server.add_insecure_port(f"{host}:{port}")
         except RuntimeError as error:
             await self._server.stop(None)
-            raise UnavailableError(f"Failed to BuildAndStart gRPC server: cannot bind {host}:{port}") from error
+            raise UnavailableError(
+                f"Failed to BuildAndStart gRPC server: cannot bind {host}:{port}"
+            ) from error
         await self._server.start()
         return bound
 

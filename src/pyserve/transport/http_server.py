@@ -13,7 +13,7 @@ import logging
 import socket
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from pyserve.errors import CancelledError, InternalError, ServingError, Status, UnavailableError
 from pyserve.transport import rest
@@ -68,7 +68,9 @@ class HttpServer:
         try:
             listener = _listener(host, port)
         except OSError as error:
-            raise UnavailableError(f"Failed to start HTTP Server at localhost:{port}: {error.strerror}") from error
+            raise UnavailableError(
+                f"Failed to start HTTP Server at localhost:{port}: {error.strerror}"
+            ) from error
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._protocols, sock=listener, backlog=_LISTEN_BACKLOG)
         bound: int = listener.getsockname()[1]
@@ -98,9 +100,9 @@ class HttpServer:
                 self._idle.set()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = b"" if not request.body_exists else await _read(request)
-        received = rest.HttpRequest(request.method, request.raw_path, request.headers, body)
         try:
+            body = b"" if not request.body_exists else await _read(request)
+            received = rest.HttpRequest(request.method, request.raw_path, request.headers, body)
             response = await self._dispatcher.answer(lambda: self._api.begin(received), len(body))
         except ServingError as error:
             response = self._api.error(Status.of(error))
@@ -115,6 +117,7 @@ class HttpServer:
 def _sent(response: rest.HttpResponse) -> web.Response:
     sent = web.Response(status=response.status, body=response.body, headers=dict(response.headers))
     sent.headers["Content-Type"] = response.content_type
+    sent.headers["Server"] = "pyserve"
     if response.close:
         sent.force_close()
     return sent
@@ -125,8 +128,9 @@ async def _read(request: web.BaseRequest) -> bytes:
     try:
         while part := await request.content.readany():
             parts.append(part)
-    except ConnectionError as error:
-        raise CancelledError("The caller went away") from error
+    except (ConnectionError, RequestPayloadError) as error:
+        # It ended in the middle, or its chunks are malformed; either way there is nothing more to come.
+        raise CancelledError("The request's body ended before it was complete") from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -178,4 +182,3 @@ class _Protocols(web.Server):
 
     def __call__(self) -> RequestHandler:
         return _Protocol(self, loop=self._loop, **self._kwargs)
-

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from pyserve.codec.json_tensor import PredictDocument
-from pyserve.codec.json_writer import encode_predict, error_body
-from pyserve.codec.signature_def import metadata_json, status_json
+from pyserve.codec.json_predict import PredictDocument
+from pyserve.codec.json_writer import error_body, predict_body
+from pyserve.codec.model_json import metadata_body, status_body
 from pyserve.errors import InvalidArgumentError, Status, UnimplementedError
 from pyserve.inference.call import Call
 from pyserve.inference.model_service import ModelService
@@ -96,7 +96,7 @@ class RestApi:
         """
         if request.method not in _METHODS:
             return html_error(501)
-        if not request.target[: len(_PREFIX)].lower() == _PREFIX:
+        if request.target[: len(_PREFIX)].lower() != _PREFIX:
             return html_error(404)
         if request.method == "OPTIONS":
             return self._options(request)
@@ -106,7 +106,7 @@ class RestApi:
                 if not target.name:
                     raise InvalidArgumentError("Missing model name in request.")
                 # A label in the URL is not resolved here: every version is listed, as in TensorFlow Serving.
-                return self._ok(status_json(self._models.statuses(target.name, target.version)))
+                return self._ok(status_body(self._models.status_response(target.name, target.version)))
             case "metadata":
                 if not target.name:
                     raise InvalidArgumentError("Missing model name in request.")
@@ -132,16 +132,17 @@ class RestApi:
 
     def _metadata(self, target: rest_url.Target) -> HttpResponse:
         found = self._models.metadata(target.name, target.version, target.label)
-        return self._ok(metadata_json(found.id.name, found.id.version, found.signature_def_map))
+        return self._ok(metadata_body(found.id.name, found.id.version, found.signature_def_map))
 
     def _predict(self, target: rest_url.Target, body: bytes) -> Call[HttpResponse]:
         document = PredictDocument.parse(body)
         deadline = None if self._timeout_s is None else self._clock() + self._timeout_s
         with self._prediction.open(target.name, target.version, target.label) as request:
             signature = request.signature_for_rest(document.signature_name)
-            inputs, row_format = document.tensors(signature.inputs, document.signature_name or "DEFAULT")
-            task = request.task(signature, inputs, (), deadline)
-        return Call(task, lambda outputs: self._ok(encode_predict(outputs, row_format=row_format)))
+            tensors = document.tensors(signature.inputs)
+            task = request.task(signature, tensors.arrays, (), deadline)
+        row_format = tensors.row_format
+        return Call(task, lambda outputs: self._ok(predict_body(outputs, row_format=row_format)))
 
 
 def html_error(status: int, detail: str = "") -> HttpResponse:
@@ -151,10 +152,7 @@ def html_error(status: int, detail: str = "") -> HttpResponse:
     except ValueError:
         phrase = "Error"
     text = f"<p>{html.escape(detail[:500])}</p>" if detail else ""
-    page = (
-        f"<html><head><title>{status} {phrase}</title></head>"
-        f"<body><h1>{phrase}</h1>{text}</body></html>\n"
-    )
+    page = f"<html><head><title>{status} {phrase}</title></head><body><h1>{phrase}</h1>{text}</body></html>\n"
     return HttpResponse(status, page.encode("utf-8", "replace"), content_type="text/html", close=True)
 
 
@@ -182,4 +180,6 @@ def inflated(request: HttpRequest) -> bytes:
 
 
 def _not_inflated(reason: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"JSON Parse error: The document is empty (gzip request body refused: {reason})")
+    return InvalidArgumentError(
+        f"JSON Parse error: The document is empty (gzip request body refused: {reason})"
+    )

@@ -15,7 +15,8 @@ from pyserve.errors import InvalidArgumentError
 
 _MODEL = r"/v1/models{optional}(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _POST = re.compile(
-    _MODEL.format(optional="/(?P<name>[^/:]+)") + r":(?P<action>classify|regress|predict)", re.IGNORECASE | re.ASCII
+    _MODEL.format(optional="/(?P<name>[^/:]+)") + r":(?P<action>classify|regress|predict)",
+    re.IGNORECASE | re.ASCII,
 )
 _GET = re.compile(
     _MODEL.format(optional="(?:/(?P<name>[^/:]+))?") + r"(?P<action>/metadata)?", re.IGNORECASE | re.ASCII

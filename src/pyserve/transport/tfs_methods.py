@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from google.protobuf.message import DecodeError, Message
 
-from pyserve.codec.predict import decode_request, encode_response
+from pyserve.codec.predict import ModelSpec, decode_request, encode_response
 from pyserve.errors import InvalidArgumentError
 from pyserve.inference.call import Call, Handler
 from pyserve.inference.model_service import ModelService
 from pyserve.inference.prediction_service import PredictionService
-from pyserve.inference.signature import check_input_names
+from pyserve.inference.signature import check_input_names, check_known_names
 from pyserve.protos import tfs, wkt
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
@@ -37,14 +37,20 @@ def handlers(
     }
 
 
-def _predict(service: PredictionService, as_content: bool, data: bytes, deadline: float | None) -> Call[bytes]:
+def _predict(
+    service: PredictionService, as_content: bool, data: bytes, deadline: float | None
+) -> Call[bytes]:
     message = decode_request(data)
-    if not message.has_spec:
+    spec = message.model_spec
+    if spec is None:
         raise InvalidArgumentError("Missing ModelSpec")
-    with service.open(message.name, message.version, message.version_label) as request:
-        signature = request.signature(message.signature_name)
+    with service.open(spec.name, spec.version, spec.version_label) as request:
+        signature = request.signature(spec.signature_name)
         check_input_names(signature, message.aliases)
-        task = request.task(signature, message.tensors(), message.output_filter, deadline)
+        # Only what the signature declares is decoded: the rest would cost memory and be refused anyway.
+        inputs = {alias: message.array(alias) for alias in message.aliases if alias in signature.inputs}
+        check_known_names(signature, message.aliases)
+        task = request.task(signature, inputs, message.output_filter, deadline)
     encode = functools.partial(
         encode_response,
         name=request.id.name,
@@ -66,8 +72,8 @@ def _get_model_metadata(service: ModelService, data: bytes, deadline: float | No
     for name in request.metadata_field:
         if name != _SIGNATURE_DEF:
             raise InvalidArgumentError(f"Metadata field {name} is not supported")
-    spec = request.model_spec
-    found = service.metadata(spec.name, *_version_choice(spec))
+    spec = ModelSpec.of(request.model_spec)
+    found = service.metadata(spec.name, spec.version, spec.version_label)
     response = tfs.GetModelMetadataResponse()
     response.model_spec.name = found.id.name
     response.model_spec.version.value = found.id.version
@@ -85,28 +91,13 @@ def _get_model_status(service: ModelService, data: bytes, deadline: float | None
     _parse(request, data)
     if not request.HasField("model_spec"):
         raise InvalidArgumentError("Missing ModelSpec")
-    version, _ = _version_choice(request.model_spec)
-    response = tfs.GetModelStatusResponse()
-    for state in service.statuses(request.model_spec.name, version):
-        status = response.model_version_status.add(version=state.id.version, state=int(state.state))
-        # An OK status is present and empty, as TensorFlow Serving sends it.
-        status.status.error_code = int(state.status.code)
-        status.status.error_message = state.status.message
-    return response.SerializeToString()
-
-
-def _version_choice(spec: tfs.ModelSpec) -> tuple[int | None, str | None]:
-    match spec.WhichOneof("version_choice"):
-        case "version":
-            return spec.version.value, None
-        case "version_label":
-            return None, spec.version_label
-        case _:
-            return None, None
+    spec = ModelSpec.of(request.model_spec)
+    return service.status_response(spec.name, spec.version)  # a label counts as no version
 
 
 def _parse(message: Message, data: bytes) -> None:
     try:
         message.ParseFromString(data)
     except DecodeError as error:
-        raise InvalidArgumentError(f"The request is not a valid {message.DESCRIPTOR.full_name}: {error}") from error
+        name = message.DESCRIPTOR.name
+        raise InvalidArgumentError(f"Could not parse {name} from {len(data)} bytes") from error

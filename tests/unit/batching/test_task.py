@@ -31,7 +31,11 @@ class Echo:
         self.timeouts: list[float | None] = []
 
     def run(
-        self, signature_key: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None = None
+        self,
+        signature_key: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        timeout_s: float | None = None,
     ) -> dict[str, Array]:
         self.runs += 1
         self.timeouts.append(timeout_s)

@@ -108,7 +108,9 @@ def test_usage_format() -> None:
     lines = usage("pyserve", TABLE).splitlines()
     assert lines[:2] == ["usage: pyserve", "Flags:"]
     assert lines[2] == "\t--port=8500                      \tint32\ta port"
-    assert lines[5] == '\t--name="default"                 \tstring\ta name [ignored with a warning: no reason]'
+    assert (
+        lines[5] == '\t--name="default"                 \tstring\ta name [ignored with a warning: no reason]'
+    )
     assert lines[6] == "\t--fraction=0.500000              \tfloat\ta share"
     assert lines[-2] == "pyserve's own flags:"
     assert lines[-1].startswith("\t--own=true ")
