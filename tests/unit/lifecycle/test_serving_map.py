@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -102,6 +102,55 @@ def test_a_closed_map_answers_unavailable(offer: Offer) -> None:
         offer.map.acquire("m")
 
 
+class _SteppedLease(Lease):
+    """Lets a test act just before, or just after, a reader looks whether the version was retired."""
+
+    before: Callable[[], None] | None = None
+    after: Callable[[], None] | None = None
+    _mark = False
+
+    @property
+    def _retired(self) -> bool:
+        before, self.before = self.before, None
+        if before is not None:
+            before()
+        seen = self._mark
+        after, self.after = self.after, None
+        if after is not None:
+            after()
+        return seen
+
+    @_retired.setter
+    def _retired(self, value: bool) -> None:
+        self._mark = value
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_version_retired_while_a_handle_is_taken(offer: Offer, moment: str) -> None:
+    """Retired before the reader looks it gets none and says so; retired after that the handle counts."""
+    id = ServableId("m", 1)
+    lease = _SteppedLease(id, FakeServable(id, World()), lambda: offer.drained.append(id))
+    offer.map.add(lease)
+    seen: list[bool] = []
+
+    def retire() -> None:
+        offer.map.remove(lease)
+        seen.append(lease.drained)
+
+    setattr(lease, moment, retire)
+    if moment == "before":
+        with pytest.raises(NotFoundError):
+            offer.map.acquire("m")
+        assert offer.drained == [id]
+    else:
+        handle = offer.map.acquire("m")
+        assert seen == [False], "unloading would have begun under the request"
+        assert not lease.drained
+        handle.release()
+    assert lease.drained
+    assert offer.drained == [id]
+
+
 @pytest.fixture
 def _frequent_switches() -> Iterator[None]:
     before = sys.getswitchinterval()
@@ -116,7 +165,7 @@ def test_no_handle_outlives_the_drain(offer: Offer) -> None:
     over = threading.Event()
     faults: list[str] = []
     drained: set[int] = set()
-    used = [threading.Event() for _ in range(300)]
+    used = [threading.Event() for _ in range(100)]
 
     def read() -> None:
         while not over.is_set():
@@ -129,7 +178,7 @@ def test_no_handle_outlives_the_drain(offer: Offer) -> None:
                 faults.append(f"version {handle.id.version} in use after it was drained")
             handle.release()
 
-    threads = [threading.Thread(target=read) for _ in range(6)]
+    threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
     released = threading.Event()
