@@ -82,8 +82,8 @@ def test_a_run_over_its_time_ends(tf: Any, load: Load, export: Make) -> None:
     for _ in range(20):
         assert servable.run(KEY, {"n": np.array(1)}, ["y"], 30)["y"] == 1
     started = time.monotonic()
-    error = failure(servable, {"n": np.array(2**62)}, 0.2)
-    assert time.monotonic() - started < 10
+    error = failure(servable, {"n": np.array(8_000_000)}, 0.2)
+    assert time.monotonic() - started < 5
     assert (error.code, error.message) == (Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
     assert servable.run(KEY, {"n": np.array(2)}, ["y"], 30)["y"] == 2
 

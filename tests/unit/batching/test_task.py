@@ -24,6 +24,7 @@ class Echo:
 
     signatures: Mapping[str, Signature] = {}
     signature_def_map = b""
+    stateless: frozenset[str] = frozenset()
 
     def __init__(self, act: Callable[[], None] = lambda: None) -> None:
         self.act = act

@@ -1,0 +1,210 @@
+"""The REST handler as a pure function: requests in, responses or calls out, handles never lost."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyserve import dtypes
+from pyserve.backends.function import FunctionServable, predict_signature
+from pyserve.dtypes import Array
+from pyserve.errors import NotFoundError, ServingError, Status
+from pyserve.inference.call import Call
+from pyserve.inference.model_service import ModelService
+from pyserve.inference.prediction_service import PredictionService
+from pyserve.inference.router import Router
+from pyserve.lifecycle.monitor import Monitor
+from pyserve.servable import ServableHandle, ServableId, TensorSpec
+from pyserve.transport.rest import HttpRequest, HttpResponse, RestApi, html_error, inflated
+
+OK_BODY = b'{"instances": [1.0, 2.0]}'
+
+
+def half_plus_two(x: Array) -> Mapping[str, Array]:
+    return {"y": x / 2 + 2}
+
+
+class House:
+    """A REST API over one callable, with a count of the handles that are out."""
+
+    def __init__(
+        self,
+        timeout_s: float | None = 30.0,
+        *,
+        cors: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        spec = TensorSpec("x", dtypes.FLOAT, (None,))
+        signature = predict_signature([spec], [TensorSpec("y", dtypes.FLOAT, (None,))])
+        self.servable = FunctionServable([(signature, half_plus_two)])
+        self.handles = 0
+        router = Router(self._acquire, lambda: {})
+        self.api = RestApi(
+            PredictionService(router),
+            ModelService(Monitor(), router),
+            timeout_s=timeout_s,
+            cors=cors,
+            clock=clock,
+        )
+
+    def _acquire(self, name: str, version: int | None) -> ServableHandle:
+        if name != "m":
+            raise NotFoundError(f"Servable not found for request: Latest({name})")
+        self.handles += 1
+        return ServableHandle(ServableId("m", version or 1), self.servable, self._release)
+
+    def _release(self) -> None:
+        self.handles -= 1
+
+    def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> HttpResponse:
+        """A request to its end, on this thread."""
+        try:
+            begun = self.api.begin(HttpRequest(method, target, headers, body))
+            if isinstance(begun, HttpResponse):
+                return begun
+            begun.task.run()
+            if begun.task.error is not None:
+                raise begun.task.error
+            assert begun.task.result is not None
+            return begun.finish(begun.task.result)
+        except ServingError as error:
+            return self.api.error(Status.of(error))
+
+
+def test_predict() -> None:
+    """A good request is answered, and its handle is back."""
+    house = House()
+    answer = house.ask("POST", "/v1/models/m:predict", OK_BODY)
+    assert (answer.status, json.loads(answer.body)) == (200, {"predictions": [2.5, 3.0]})
+    assert house.handles == 0
+
+
+@pytest.mark.parametrize("timeout_s", [30.0, None])
+def test_the_time_limit_becomes_a_deadline(timeout_s: float | None) -> None:
+    """The limit counts from now; without one the task has no deadline."""
+    begun = House(timeout_s, clock=lambda: 1000.0).api.begin(
+        HttpRequest("POST", "/v1/models/m:predict", {}, OK_BODY)
+    )
+    assert isinstance(begun, Call)
+    assert begun.task.deadline == (None if timeout_s is None else 1030.0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"{}",
+        b'{"instances": ["a"]}',
+        b'{"instances": [{"q": 1}]}',
+        b'{"signature_name": "nope", "inputs": 1}',
+        b'{"inputs": {"q": 1}}',
+    ],
+)
+def test_a_refused_request_gives_its_handle_back(body: bytes) -> None:
+    """Whatever is wrong with a request, no handle stays out."""
+    house = House()
+    answer = house.ask("POST", "/v1/models/m:predict", body)
+    assert answer.status == 400
+    assert json.loads(answer.body)["error"]
+    assert house.handles == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/v1", 404),
+        ("GET", "/V1/models", 400),
+        ("GET", "/v1/models/m", 404),
+        ("TRACE", "/v1/models/m", 501),
+        ("BREW", "/v1/models/m", 501),
+        ("POST", "/v1/models/m:classify", 501),
+        ("POST", "/v1/models/nope:predict", 404),
+        ("DELETE", "/v1/models/m", 400),
+    ],
+)
+def test_statuses(method: str, target: str, status: int) -> None:
+    """Routes lead where TensorFlow Serving's do."""
+    assert House().ask(method, target, OK_BODY).status == status
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("POST", "/v1/models/m:predict", 200),
+        ("POST", "/v1/models/q:predict", 404),
+        ("GET", "/v1/models/m/", 400),
+    ],
+)
+def test_cors(method: str, target: str, status: int) -> None:
+    """With the flag every answer of the API carries the three headers, errors included; pages do not."""
+    house = House(cors=True)
+    answer = house.ask(method, target, OK_BODY)
+    assert answer.status == status
+    assert dict(answer.headers) == {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Methods": "POST, GET",
+        "Access-Control-Allow-Headers": "Content-Type",
+    }
+    assert house.ask("GET", "/elsewhere").headers == ()
+    assert House().ask(method, target, OK_BODY).headers == ()
+
+
+def test_options() -> None:
+    """OPTIONS wants an Origin with a scheme; the answer is empty."""
+    house = House(cors=True)
+    answer = house.ask("OPTIONS", "/v1/models/m", Origin="http://a")
+    assert (answer.status, answer.body, answer.content_type) == (200, b"", "")
+    assert dict(answer.headers)["Access-Control-Allow-Origin"] == "*"
+    assert house.ask("OPTIONS", "/v1/models/m", Origin="null").status == 400
+
+
+def test_inflating() -> None:
+    """Only a body that says it is gzip is inflated."""
+
+    def body(coding: str, data: bytes) -> bytes:
+        return inflated(HttpRequest("POST", "/", {"Content-Encoding": coding}, data))
+
+    assert body("", b"x") == b"x"
+    assert body("identity", b"x") == b"x"
+    assert body("gzip", gzip.compress(b"x")) == b"x"
+    assert body("br, x-gzip", gzip.compress(b"x")) == b"x"
+    for broken in (b"", b"x", gzip.compress(b"x")[:-1]):
+        with pytest.raises(ServingError) as caught:
+            body("gzip", broken)
+        assert caught.value.message.startswith(
+            "JSON Parse error: The document is empty (gzip request body refused:"
+        )
+
+
+def test_html_pages_escape_what_they_show() -> None:
+    """A page never carries markup from a request, and is short."""
+    page = html_error(400, "<script>" + "x" * 10_000)
+    assert b"<script>" not in page.body
+    assert b"&lt;script&gt;" in page.body
+    assert len(page.body) < 2000
+    assert page.close
+
+
+def test_function_servable_checks_its_function() -> None:
+    """A callable that raises, or forgets an output, is INTERNAL; dtypes are those declared."""
+
+    def run(function: Any) -> dict[str, Array]:
+        signature = predict_signature(
+            [TensorSpec("x", dtypes.FLOAT, None)], [TensorSpec("y", dtypes.INT64, None)]
+        )
+        return FunctionServable([(signature, function)]).run("serving_default", {"x": np.ones(1)}, ["y"])
+
+    def fail(x: Array) -> Mapping[str, Array]:
+        raise ZeroDivisionError("oops")
+
+    assert run(lambda x: {"y": x})["y"].dtype == np.int64
+    for function, text in ((fail, "ZeroDivisionError: oops"), (lambda x: {}, "did not return the output y")):
+        with pytest.raises(ServingError, match=text):
+            run(function)
