@@ -44,7 +44,7 @@ class House:
         signature = predict_signature([spec], [TensorSpec("y", dtypes.FLOAT, (None,))])
         self.servable = FunctionServable([(signature, half_plus_two)])
         self.handles = 0
-        router = Router(self._acquire, lambda: {})
+        router = Router(self._acquire, dict)
         self.api = RestApi(
             PredictionService(router),
             ModelService(Monitor(), router),
