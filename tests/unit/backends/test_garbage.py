@@ -75,6 +75,8 @@ def test_loads_are_collected_once_and_not_during_others() -> None:
     gc.disable()
     garbage.collect()
     with garbage.paused():
+        pass
+    with garbage.paused():
         gone = weakref.ref(Cycle())
         garbage.collect_after_loads()
         assert gone() is not None

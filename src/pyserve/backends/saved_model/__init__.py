@@ -1,0 +1,32 @@
+"""SavedModels as servables: the only package of pyserve that imports TensorFlow, and it does so late.
+
+    version directory ─► completeness   have all files arrived?            (no TensorFlow)
+                     └─► loader ─► meta_graph   which graph, which signatures (no TensorFlow)
+                                ├─► traits      stateless? loops?          (pure)
+                                ├─► session     the graph, restored and initialised
+                                └─► servable ─► program   one signature and one set of outputs, ready to run
+    backend   what the server holds
+    runtime   the import of TensorFlow and its process-wide options
+    garbage   when Python's cyclic collector may run
+    failures  TensorFlow's exceptions as ServingError
+
+One executor serves every SavedModel: a session on the MetaGraph, fed and fetched by the tensor names of the
+SignatureDefs. That is what TensorFlow Serving does, so names, partial fetches, deadlines, error texts and the
+missing check of declared shapes agree by construction. `docs/architecture.md` has the figures.
+"""
+
+from __future__ import annotations
+
+from pyserve.backends.saved_model.backend import SavedModelBackend
+from pyserve.backends.saved_model.completeness import incomplete_reason
+from pyserve.backends.saved_model.garbage import freeze_imported
+from pyserve.backends.saved_model.loader import SavedModelLoader
+from pyserve.backends.saved_model.servable import SavedModelServable
+
+__all__ = [
+    "SavedModelBackend",
+    "SavedModelLoader",
+    "SavedModelServable",
+    "freeze_imported",
+    "incomplete_reason",
+]

@@ -1,0 +1,145 @@
+"""Loads one version of a SavedModel: reads its proto, opens a session, decides what each signature is.
+
+Called by the life cycle on a loading thread. Every failure is one failed attempt with the code and text of
+TensorFlow Serving; loads of different versions may run at the same time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyserve.backends.saved_model import garbage, meta_graph, runtime
+from pyserve.backends.saved_model.failures import to_serving_error
+from pyserve.backends.saved_model.servable import SavedModelServable
+from pyserve.backends.saved_model.session import GraphSession, open_session
+from pyserve.backends.saved_model.traits import GraphIndex, Traits
+from pyserve.codec.signature_def import signature_from_proto
+from pyserve.config import TensorFlowOptions
+from pyserve.dtypes import BY_NUMBER
+from pyserve.errors import FailedPreconditionError, ServingError, UnimplementedError
+from pyserve.protos import tf, tfs
+from pyserve.servable import Servable, Signature
+
+_log = logging.getLogger(__name__)
+
+_REFERENCE = 100
+"""A reference type's number is that of its value type plus this."""
+
+
+class SavedModelLoader:
+    """Loads the SavedModel in one version directory. Making one does no work.
+
+    Args:
+        path: The version directory.
+        options: Tags of the MetaGraph and thread counts.
+    """
+
+    def __init__(self, path: str, options: TensorFlowOptions) -> None:
+        self._path = Path(path)
+        self._options = options
+
+    def load(self) -> Servable:
+        """A servable for the MetaGraph with exactly the configured tags; may be called again after a failure.
+
+        Raises:
+            NotFoundError: No SavedModel, no MetaGraph with the tags, or TensorFlow misses an op or a file.
+            UnimplementedError: A SessionBundle.
+            DataLossError: A file is damaged.
+            FailedPreconditionError: TensorFlow is not installed.
+            ServingError: Whatever else TensorFlow says.
+        """
+        chosen = meta_graph.select(meta_graph.read_saved_model(self._path), self._options.saved_model_tags)
+        runtime.tensorflow()
+        with garbage.paused():
+            try:
+                return self._load(chosen)
+            except Exception as error:
+                raise to_serving_error(error) from error
+
+    def _load(self, chosen: tf.MetaGraphDef) -> Servable:
+        signatures: dict[str, Signature] = {}
+        refusals: dict[str, ServingError] = {}
+        for key, proto in chosen.signature_def.items():
+            try:
+                signatures[key] = signature_from_proto(key, proto)
+                refuse_unservable(key, proto)
+            except ServingError as error:
+                refusals[key] = error
+                signatures.setdefault(key, _without_defaults(key, proto))
+        traits = _traits(chosen, signatures, refusals)
+        session = open_session(chosen, self._path, self._options)
+        for key in traits:
+            missing = _missing_tensor(session, signatures[key])
+            if missing is not None:
+                refusals[key] = FailedPreconditionError(
+                    f'Signature "{key}" cannot be served: its tensor {missing} is not in the graph'
+                )
+        for key, refusal in sorted(refusals.items()):
+            if key != meta_graph.INIT_OP_KEY:
+                _log.warning("%s: %s", self._path, refusal.message, extra={"signature": key})
+        return SavedModelServable(session, signatures, signature_def_map(chosen), traits, refusals)
+
+
+def refuse_unservable(key: str, proto: tf.SignatureDef) -> None:
+    """Raise why a declared signature cannot be fed and fetched as dense arrays; return if it can.
+
+    Raises:
+        UnimplementedError: It has a sparse, ragged or otherwise composed tensor, or one without data.
+    """
+    for role, infos in (("input", proto.inputs), ("output", proto.outputs)):
+        for alias, info in sorted(infos.items()):
+            encoding = info.WhichOneof("encoding")
+            number = info.dtype - _REFERENCE if info.dtype > _REFERENCE else info.dtype
+            dtype = BY_NUMBER.get(number)
+            if encoding == "coo_sparse":
+                problem = "is a sparse tensor"
+            elif encoding == "composite_tensor":
+                problem = "is a composite tensor"
+            elif not info.dtype:
+                problem = "is an operation without a value"
+            elif dtype is None or dtype.numpy is None:
+                name = dtype.name if dtype is not None else f"enum {number}"
+                problem = f"has the type {name}, which has no form on the wire"
+            else:
+                continue
+            raise UnimplementedError(f'Signature "{key}" cannot be served: {role} "{alias}" {problem}')
+
+
+def signature_def_map(chosen: tf.MetaGraphDef) -> bytes:
+    """A serialized SignatureDefMap with every signature of the MetaGraph, whole."""
+    message = tfs.SignatureDefMap()
+    for key, proto in chosen.signature_def.items():
+        message.signature_def[key].CopyFrom(proto)
+    return message.SerializeToString(deterministic=True)
+
+
+def _without_defaults(key: str, proto: tf.SignatureDef) -> Signature:
+    plain = tf.SignatureDef()
+    plain.CopyFrom(proto)
+    plain.ClearField("defaults")
+    return signature_from_proto(key, plain)
+
+
+def _traits(
+    chosen: tf.MetaGraphDef, signatures: Mapping[str, Signature], refusals: Mapping[str, ServingError]
+) -> dict[str, Traits]:
+    index = GraphIndex(chosen.graph_def, runtime.is_stateful)
+    return {
+        key: index.traits(
+            [spec.tensor_name for spec in signature.inputs.values()],
+            [spec.tensor_name for spec in signature.outputs.values()],
+        )
+        for key, signature in signatures.items()
+        if key not in refusals
+    }
+
+
+def _missing_tensor(session: GraphSession, signature: Signature) -> str | None:
+    for spec in (*signature.inputs.values(), *signature.outputs.values()):
+        try:
+            session.element_type(spec.tensor_name)
+        except (KeyError, ValueError, TypeError):
+            return f'"{spec.tensor_name}"'
+    return None

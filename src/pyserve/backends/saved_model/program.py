@@ -1,0 +1,122 @@
+"""One signature and one set of outputs, looked up once and ready to run again and again.
+
+`servable` makes programs and keeps them; `session` runs them. Here arrays become what TensorFlow takes and
+back: numeric arrays cross without a copy, strings are object arrays of `bytes` both ways.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pyserve import dtypes
+from pyserve.backends.saved_model.pace import Pace
+from pyserve.backends.saved_model.session import GraphSession
+from pyserve.dtypes import Array, DType
+from pyserve.errors import DeadlineExceededError
+from pyserve.servable import Signature
+
+TIMED_OUT = "Timed out waiting for notification"
+"""What C++ says when a run is over its time."""
+
+
+class Program:
+    """Runs one signature for one set of outputs. Any thread may call `run`, several at once.
+
+    Args:
+        session: Outlives the program.
+        signature: All its tensors are in the session's graph.
+        outputs: The aliases to compute.
+        paced: Whether short runs may stay on the calling thread: only for graphs that just compute.
+
+    Raises:
+        KeyError, ValueError: A tensor is not in the graph.
+    """
+
+    def __init__(
+        self, session: GraphSession, signature: Signature, outputs: Sequence[str], *, paced: bool
+    ) -> None:
+        self._session = session
+        self._inputs = [
+            (alias, session.endpoint(spec.tensor_name), spec.dtype.numpy)
+            for alias, spec in signature.inputs.items()
+        ]
+        fed = {_full(spec.tensor_name): alias for alias, spec in signature.inputs.items()}
+        # One tensor under several aliases is fetched once. One that is fed cannot be fetched: TensorFlow
+        # refuses it, and its value is known.
+        self._from_input: list[tuple[str, str]] = []
+        self._from_fetch: list[tuple[str, int, DType]] = []
+        fetched: dict[str, int] = {}
+        for alias in outputs:
+            name = _full(signature.outputs[alias].tensor_name)
+            if name in fed:
+                self._from_input.append((alias, fed[name]))
+            else:
+                index = fetched.setdefault(name, len(fetched))
+                self._from_fetch.append((alias, index, dtypes.BY_NUMBER[session.element_type(name)]))
+        self._fetches = [session.endpoint(name) for name in fetched]
+        self._pace = Pace() if paced else None
+
+    def run(self, inputs: Mapping[str, Array], timeout_s: float | None) -> dict[str, Array]:
+        """The wanted outputs.
+
+        Raises:
+            DeadlineExceededError: There is no time left at all.
+            tf.errors.OpError, TypeError, ValueError: As TensorFlow raises them.
+        """
+        timeout_ms = 0
+        if timeout_s is not None:
+            if timeout_s <= 0:
+                raise DeadlineExceededError(TIMED_OUT)
+            timeout_ms = math.ceil(min(timeout_s, 1e6) * 1000)
+        feeds: dict[Any, Array] = {}
+        input_bytes = 0
+        for alias, endpoint, dtype in self._inputs:
+            array = inputs[alias]
+            input_bytes += array.nbytes
+            feeds[endpoint] = array if array.dtype is dtype else _native(array)
+        values: Sequence[Any] = ()
+        if self._fetches:
+            pace = self._pace
+            if pace is None:
+                values = self._session.run(feeds, self._fetches, timeout_ms=timeout_ms)
+            else:
+                started = time.perf_counter()
+                values = self._session.run(
+                    feeds,
+                    self._fetches,
+                    timeout_ms=timeout_ms,
+                    on_caller_thread=pace.is_short(input_bytes),
+                )
+                pace.observe(input_bytes, time.perf_counter() - started)
+        results = {alias: as_array(values[index], dtype) for alias, index, dtype in self._from_fetch}
+        for alias, source in self._from_input:
+            results[alias] = inputs[source]
+        return results
+
+
+def as_array(value: Any, dtype: DType) -> Array:
+    """A fetched value as an array of pyserve's form of the dtype; scalars become arrays of rank 0."""
+    if type(value) is not np.ndarray:
+        scalar: Array = np.empty((), object if dtype.is_string else np.asarray(value).dtype)
+        scalar[()] = value
+        value = scalar
+    array: Array = value
+    wanted = dtype.numpy
+    # Quantised integers come as plain ones of the same width.
+    return array if wanted is None or wanted.fields is None else array.view(wanted)
+
+
+def _native(array: Array) -> Array:
+    """The array in the machine's byte order: TensorFlow reads the bytes as if it were."""
+    if array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="))
+
+
+def _full(tensor: str) -> str:
+    return tensor if ":" in tensor else f"{tensor}:0"
