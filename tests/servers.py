@@ -81,6 +81,10 @@ class ServerProcess:
         assert self.process is not None
         return self.process.pid
 
+    def add(self, *arguments: str) -> None:
+        """Put further arguments behind the others, before the start; the last of several wins."""
+        self._command += arguments
+
     def launch(self) -> None:
         """Start the process and return at once."""
         self.process = subprocess.Popen(

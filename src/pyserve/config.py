@@ -86,11 +86,24 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class TensorFlowOptions:
-    """What the SavedModel backend is told. 0 threads means that TensorFlow chooses."""
+    """What the SavedModel backend is told.
+
+    Attributes:
+        saved_model_tags: Tags of the MetaGraph to load, exactly these.
+        intra_op_parallelism, inter_op_parallelism: Threads inside one operation, and operations at the same
+            time; 0: TensorFlow chooses. The process's first session decides for all of them.
+        session_config: A serialized `tensorflow.ConfigProto`, the base of every session's options. Its thread
+            counts and GPU memory fraction are replaced by the fields here.
+        per_process_gpu_memory_fraction: Share of each GPU's memory to take; 0: TensorFlow chooses.
+        bfloat16_mixed_precision: Rewrite graphs to compute in bfloat16 by oneDNN.
+    """
 
     saved_model_tags: frozenset[str] = frozenset({"serve"})
     intra_op_parallelism: int = 0
     inter_op_parallelism: int = 0
+    session_config: bytes = b""
+    per_process_gpu_memory_fraction: float = 0.0
+    bfloat16_mixed_precision: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +114,21 @@ class ServerConfig:
         models: The models to serve; names are unique.
         port: gRPC port on all IPv4 addresses; None: no TCP gRPC; 0: any free port (embedded use).
         rest_api_port: HTTP port on all addresses; None: no REST; 0: any free port (embedded use).
+        admin_port: HTTP port for health and readiness, open from the first second; None: none; 0: any free port.
+        grpc_socket_path: UNIX socket on which gRPC listens too; empty: none.
         host: Address to bind; None: what TensorFlow Serving binds.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         num_run_threads: Model runs at the same time; 0: chosen from the cores.
         warmup_from_signature: Run each stateless signature once before a version is AVAILABLE.
+        drain_delay_s: Seconds between the loss of readiness and the closing of the ports when the server stops.
         drain_timeout_s: Seconds that requests in flight may take to finish when the server stops.
     """
 
     models: tuple[ModelConfig, ...] = ()
     port: int | None = 8500
     rest_api_port: int | None = None
+    admin_port: int | None = None
+    grpc_socket_path: str = ""
     host: str | None = None
     rest_api_timeout_in_ms: int = 30_000
     rest_api_enable_cors_support: bool = False
@@ -118,6 +136,7 @@ class ServerConfig:
     enable_serialization_as_tensor_content: bool = False
     num_run_threads: int = 0
     warmup_from_signature: bool = True
+    drain_delay_s: float = 0.0
     drain_timeout_s: float = 25.0
     load: LoadOptions = field(default_factory=LoadOptions)
     tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)

@@ -3,14 +3,18 @@ files that flags name, which a given function reads."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import cast
 
 from pyserve.cli.flags import State, Value, set_away_from_default
 from pyserve.cli.table import FLAGS
 from pyserve.codec.model_config import parse_model_config
+from pyserve.codec.session_config import parse_session_config
 from pyserve.config import LoadOptions, ModelConfig, ServerConfig, TensorFlowOptions
 from pyserve.errors import InvalidArgumentError, UnimplementedError
+
+logger = logging.getLogger(__name__)
 
 _DEFAULTS: Mapping[str, Value] = {flag.name: flag.default for flag in FLAGS}
 
@@ -48,25 +52,29 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
     values = _Values(given)
     for flag in set_away_from_default(given, FLAGS, State.REFUSED):
         raise UnimplementedError(f"--{flag.name} is refused: {flag.why}")
-    if values.integer("port") == 0:
+    if values.integer("port") == 0 and not values.text("grpc_socket_path"):
         raise InvalidArgumentError(
             "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
         )
-    for name in ("port", "rest_api_port"):
+    for name in ("port", "rest_api_port", "admin_port"):
         if not 0 <= values.integer(name) <= 65535:
             raise InvalidArgumentError(f"--{name} must be between 0 and 65535; was {values.integer(name)}")
     tags = frozenset(tag for tag in values.text("saved_model_tags").split(",") if tag)
     return ServerConfig(
         models=_models(values, read_file),
-        port=values.integer("port"),
+        port=values.integer("port") or None,
         rest_api_port=values.integer("rest_api_port") or None,
+        admin_port=values.integer("admin_port") or None,
+        grpc_socket_path=values.text("grpc_socket_path"),
+        host=values.text("host") or None,
         rest_api_timeout_in_ms=values.integer("rest_api_timeout_in_ms"),
         rest_api_enable_cors_support=values.boolean("rest_api_enable_cors_support"),
         enable_signature_method_name_check=values.boolean("enable_signature_method_name_check"),
         enable_serialization_as_tensor_content=values.boolean("enable_serialization_as_tensor_content"),
         num_run_threads=values.integer("num_run_threads"),
         warmup_from_signature=_warmup(values.text("warmup_from_signature")),
-        drain_timeout_s=values.number("drain_timeout_s"),
+        drain_delay_s=max(0.0, values.number("drain_delay_s")),
+        drain_timeout_s=max(0.0, values.number("drain_timeout_s")),
         load=LoadOptions(
             file_system_poll_wait_seconds=values.integer("file_system_poll_wait_seconds"),
             max_num_load_retries=values.integer("max_num_load_retries"),
@@ -76,7 +84,7 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
             incomplete_version_wait_s=values.number("incomplete_version_wait_s"),
             fail_on_initial_load_error=values.boolean("fail_on_initial_load_error"),
         ),
-        tensorflow=_tensorflow(values, tags),
+        tensorflow=_tensorflow(values, tags, read_file),
     )
 
 
@@ -91,7 +99,9 @@ def _models(values: _Values, read_file: Callable[[str], str]) -> tuple[ModelConf
     return (ModelConfig(values.text("model_name"), values.text("model_base_path")),)
 
 
-def _tensorflow(values: _Values, tags: frozenset[str]) -> TensorFlowOptions:
+def _tensorflow(values: _Values, tags: frozenset[str], read_file: Callable[[str], str]) -> TensorFlowOptions:
+    config_file = values.text("tensorflow_session_config_file")
+    session_config = parse_session_config(read_file(config_file), config_file) if config_file else b""
     intra = values.integer("tensorflow_intra_op_parallelism")
     inter = values.integer("tensorflow_inter_op_parallelism")
     session = values.integer("tensorflow_session_parallelism")
@@ -106,7 +116,16 @@ def _tensorflow(values: _Values, tags: frozenset[str]) -> TensorFlowOptions:
         saved_model_tags=tags or frozenset({"serve"}),
         intra_op_parallelism=max(0, intra),
         inter_op_parallelism=max(0, inter),
+        session_config=session_config,
+        per_process_gpu_memory_fraction=values.number("per_process_gpu_memory_fraction"),
+        bfloat16_mixed_precision=_is_bfloat16(values.text("mixed_precision")),
     )
+
+
+def _is_bfloat16(mixed_precision: str) -> bool:
+    if mixed_precision not in ("", "bfloat16"):
+        logger.warning("%s auto mixed precision is not supported. Valid option: bfloat16", mixed_precision)
+    return mixed_precision == "bfloat16"
 
 
 def _warmup(text: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
 
 from pyserve import __version__
 from pyserve.cli.configure import server_config
@@ -45,11 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"TensorFlow ModelServer: {__version__}+pyserve")
         print(f"TensorFlow Library: {_tensorflow_version()}")
         return EXIT_OK
-    logs.install()
+    log_format = str(values.get("log_format", "text"))
+    if log_format not in logs.FORMATTERS:
+        print(f"--log_format must be one of {', '.join(logs.FORMATTERS)}; was {log_format}", file=sys.stderr)
+        return EXIT_FAILURE
+    logs.install(log_format)
     try:
         config = server_config(values, _read_file)
         for flag in set_away_from_default(values, FLAGS, State.WARNED):
             logger.warning("--%s is ignored: %s", flag.name, flag.why)
+        if not values.get("model_config_file"):
+            model = config.models[0]
+            logger.info(
+                "Building single TensorFlow model file config:  model_name: %s model_base_path: %s",
+                model.name,
+                model.base_path,
+            )
         return _serve(config)
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", flush=True)
@@ -58,13 +71,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(config: ServerConfig) -> int:
     # Here, not above: --help and errors in the arguments must not wait for imports.
+    from pyserve.cli.progress import LoadProgress
     from pyserve.server import Server
 
     server = Server(config)
+    signals = _Signals(server.request_stop)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.request_stop())
-    server.run()
-    return EXIT_OK
+        signal.signal(number, signals.handle)
+    try:
+        with LoadProgress(server.monitor):
+            server.run()
+    except ServingError as error:
+        print(f"Failed to start server. Error: {error}", flush=True)
+        return _leave(EXIT_FAILURE, server.left_threads)
+    return _leave(EXIT_OK, server.left_threads)
+
+
+class _Signals:
+    """The first signal asks for an orderly stop, the second ends the process at once."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._seen = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._seen:
+            os._exit(128 + number)
+        self._seen = True
+        self._stop()
+
+
+def _leave(code: int, left_threads: bool) -> int:
+    """The exit code; but when a load or a model cannot be ended, end the process without waiting for it.
+
+    Python's own way out would run finalizers while foreign code still uses what they take apart.
+    """
+    if left_threads:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _tensorflow_version() -> str:

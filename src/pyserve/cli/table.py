@@ -10,6 +10,7 @@ _CPUS = os.cpu_count() or 1
 
 _LATER_BATCHING = "requests are not batched yet"
 _LATER = "not supported yet"
+_XLA_ALLOWED = "XLA is never disabled: what asks for it, a model or the session config file, gets it"
 
 
 def _flag(
@@ -32,7 +33,7 @@ ACCEPTED, WARNED, REFUSED = State.ACCEPTED, State.WARNED, State.REFUSED
 
 FLAGS: tuple[Flag, ...] = (
     _flag("port", INT32, 8500, "TCP port for gRPC, on all IPv4 addresses; 0 turns TCP off"),
-    _flag("grpc_socket_path", STRING, "", "UNIX socket on which gRPC listens too", REFUSED, _LATER),
+    _flag("grpc_socket_path", STRING, "", "UNIX socket on which gRPC listens too"),
     _flag("rest_api_port", INT32, 0, "TCP port for the REST API; 0 turns it off, and differs from --port"),
     _flag(
         "rest_api_num_threads", INT32, 4 * _CPUS, "threads of the REST server",
@@ -70,9 +71,7 @@ FLAGS: tuple[Flag, ...] = (
         ACCEPTED, "it does nothing on local disks in TensorFlow Serving either",
     ),
     _flag("tensorflow_session_parallelism", INT64, 0, "threads inside and between operations; 0: automatic"),
-    _flag(
-        "tensorflow_session_config_file", STRING, "", "text file of tensorflow.ConfigProto", WARNED, _LATER
-    ),
+    _flag("tensorflow_session_config_file", STRING, "", "text file of tensorflow.ConfigProto, the base of sessions"),
     _flag("tensorflow_intra_op_parallelism", INT64, 0, "threads inside one operation; 0: automatic"),
     _flag("tensorflow_inter_op_parallelism", INT64, 0, "operations at the same time; 0: automatic"),
     _flag(
@@ -81,7 +80,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     _flag("ssl_config_file", STRING, "", "text file of SSLConfig, for gRPC", REFUSED, _LATER),
     _flag("platform_config_file", STRING, "", "text file of PlatformConfigMap", REFUSED, _LATER),
-    _flag("per_process_gpu_memory_fraction", FLOAT, 0.0, "share of GPU memory to take", WARNED, _LATER),
+    _flag("per_process_gpu_memory_fraction", FLOAT, 0.0, "share of GPU memory to take; 0: automatic"),
     _flag("saved_model_tags", STRING, "serve", "comma-separated tags of the MetaGraph to load"),
     _flag("grpc_channel_arguments", STRING, "", "gRPC channel arguments, k=v,k=v", WARNED, _LATER),
     _flag(
@@ -108,8 +107,12 @@ FLAGS: tuple[Flag, ...] = (
     _flag(
         "enable_signature_method_name_check", BOOL, False, "require a signature's method_name to fit the call"
     ),
-    _flag("xla_cpu_compilation_enabled", BOOL, False, "XLA compilation on CPU", WARNED, _LATER),
-    _flag("xla_gpu_compilation_enabled", BOOL, False, "XLA compilation on GPU", WARNED, _LATER),
+    _flag(
+        "xla_cpu_compilation_enabled", BOOL, False, "let models be compiled by XLA on CPU", ACCEPTED, _XLA_ALLOWED
+    ),
+    _flag(
+        "xla_gpu_compilation_enabled", BOOL, False, "let models be compiled by XLA on GPU", ACCEPTED, _XLA_ALLOWED
+    ),
     _flag(
         "enable_profiler", BOOL, True, "offer the profiler service",
         ACCEPTED, "the service is not offered",
@@ -118,7 +121,7 @@ FLAGS: tuple[Flag, ...] = (
         "thread_pool_factory_config_file", STRING, "", "text file of ThreadPoolFactoryConfig",
         REFUSED, "it names a C++ class",
     ),
-    _flag("mixed_precision", STRING, "", "`bfloat16` rewrites graphs for oneDNN", WARNED, _LATER),
+    _flag("mixed_precision", STRING, "", "`bfloat16` rewrites graphs for oneDNN"),
     _flag(
         "skip_initialize_tpu", BOOL, False, "do not initialise TPUs", ACCEPTED, "there is no TPU support",
     ),
@@ -127,6 +130,9 @@ FLAGS: tuple[Flag, ...] = (
         "enable_serialization_as_tensor_content", BOOL, False,
         "answer Predict with tensor_content instead of typed fields (gRPC)",
     ),
+    _own("admin_port", INT32, 0, "TCP port for /healthz and /readyz, open from the first second; 0: none"),
+    _own("host", STRING, "", "address to bind; empty: 0.0.0.0 for gRPC, all addresses for REST"),
+    _own("log_format", STRING, "text", "text: TensorFlow's log lines; json: one object per line"),
     _own(
         "fail_on_initial_load_error", BOOL, True,
         "end the start when a model cannot be loaded; false: serve the others",
@@ -140,5 +146,6 @@ FLAGS: tuple[Flag, ...] = (
         "auto: run each stateless signature once before a version is available; off: do not",
     ),
     _own("num_run_threads", INT32, 0, "model runs at the same time; 0: chosen from the cores"),
+    _own("drain_delay_s", FLOAT, 0.0, "seconds between the loss of readiness and the closing of the ports"),
     _own("drain_timeout_s", FLOAT, 25.0, "seconds that requests in flight may take to finish at shutdown"),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from pyserve.errors import Code, ServingError, Status, UnavailableError
+from pyserve.errors import Code, InvalidArgumentError, ServingError, Status
 from pyserve.inference.call import Handler
 from pyserve.transport.dispatch import Dispatcher
 from pyserve.transport.status import grpc_message
@@ -47,14 +47,19 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
         """grpcio's look-up; None makes it answer UNIMPLEMENTED."""
         return self._methods.get(details.method)
 
-    async def start(self, host: str, port: int) -> int:
-        """Bind and serve; port 0 takes a free one.
+    async def start(self, host: str, port: int | None, socket_path: str = "") -> int | None:
+        """Bind and serve.
+
+        Args:
+            host: IPv4 or IPv6 address.
+            port: 0 takes a free one; None: no TCP.
+            socket_path: UNIX socket to listen on too; a stale file in its place is replaced.
 
         Returns:
-            The port bound.
+            The TCP port bound, or None without TCP.
 
         Raises:
-            UnavailableError: The port cannot be bound.
+            InvalidArgumentError: An address cannot be bound.
         """
         options = [
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -63,14 +68,24 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
             ("grpc.so_reuseport", 0),
         ]
         self._server = grpc.aio.server(handlers=[self], options=options)
-        try:
-            bound: int = self._server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError as error:
-            await self._server.stop(None)
-            raise UnavailableError(
-                f"Failed to BuildAndStart gRPC server: cannot bind {host}:{port}"
-            ) from error
+        bound = None
+        if port is not None:
+            bound = await self._bind(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        if socket_path:
+            await self._bind(f"unix:{socket_path}")
         await self._server.start()
+        return bound
+
+    async def _bind(self, address: str) -> int:
+        server = self._server
+        assert server is not None
+        try:
+            bound: int = server.add_insecure_port(address)
+        except RuntimeError:
+            await self.stop(0.0)
+            raise InvalidArgumentError(
+                f"Failed to BuildAndStart gRPC server: cannot bind {address}"
+            ) from None
         return bound
 
     async def stop(self, grace_s: float) -> None:

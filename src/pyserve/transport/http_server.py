@@ -1,8 +1,8 @@
-"""HTTP/1.1 by aiohttp's low-level server: sockets and bytes around the pure REST handler.
+"""HTTP/1.1 by aiohttp's low-level server: sockets and bytes around the pure APIs.
 
-aiohttp parses; everything that has a meaning is decided in `rest.py`. Its conveniences are switched off where
-they would decide instead: the target is taken as sent (`raw_path`), bodies are not inflated, and its error
-pages are replaced by ours.
+aiohttp parses; everything that has a meaning is decided in `rest.py` and `admin.py`. Its conveniences are
+switched off where they would decide instead: the target is taken as sent (`raw_path`), bodies are not inflated,
+and its error pages are replaced by ours.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import asyncio
 import errno
 import logging
 import socket
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from pyserve.errors import CancelledError, InternalError, ServingError, Status, UnavailableError
-from pyserve.transport import rest
+from pyserve.inference.call import Call
 from pyserve.transport.dispatch import Dispatcher
+from pyserve.transport.http import HttpRequest, HttpResponse, html_error
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +33,27 @@ _parser_log = logging.getLogger(__name__ + ".parser")
 _parser_log.setLevel(logging.CRITICAL)
 
 
+class HttpApi(Protocol):
+    """What an HTTP server serves: a pure function of the request."""
+
+    def begin(self, request: HttpRequest) -> HttpResponse | Call[HttpResponse]:
+        """The response, or what to run for it; raises ServingError."""
+        ...
+
+    def error(self, status: Status) -> HttpResponse:
+        """The response that reports a failure."""
+        ...
+
+
 class HttpServer:
-    """Serves the REST API on the running event loop.
+    """Serves an API on the running event loop.
 
     Args:
-        api: The pure handler.
+        api: Decides the answers.
         dispatcher: Runs what it returns.
     """
 
-    def __init__(self, api: rest.RestApi, dispatcher: Dispatcher) -> None:
+    def __init__(self, api: HttpApi, dispatcher: Dispatcher) -> None:
         self._api = api
         self._dispatcher = dispatcher
         self._protocols: _Protocols | None = None
@@ -68,9 +82,7 @@ class HttpServer:
         try:
             listener = _listener(host, port)
         except OSError as error:
-            raise UnavailableError(
-                f"Failed to start HTTP Server at localhost:{port}: {error.strerror}"
-            ) from error
+            raise UnavailableError(f"cannot bind port {port}: {error.strerror}") from error
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._protocols, sock=listener, backlog=_LISTEN_BACKLOG)
         bound: int = listener.getsockname()[1]
@@ -82,10 +94,11 @@ class HttpServer:
             return
         self._server.close()
         self._protocols.pre_shutdown()  # idle connections close now, busy ones after their answer
-        try:
-            await asyncio.wait_for(self._idle.wait(), grace_s)
-        except TimeoutError:
-            logger.warning("%d HTTP requests cut off at shutdown", self._busy)
+        if self._busy:
+            try:
+                await asyncio.wait_for(self._idle.wait(), grace_s)
+            except TimeoutError:
+                logger.warning("%d HTTP requests cut off at shutdown", self._busy)
         await self._protocols.shutdown(timeout=1.0)
         self._server = self._protocols = None
 
@@ -102,7 +115,7 @@ class HttpServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             body = b"" if not request.body_exists else await _read(request)
-            received = rest.HttpRequest(request.method, request.raw_path, request.headers, body)
+            received = HttpRequest(request.method, request.raw_path, request.headers, body)
             response = await self._dispatcher.answer(lambda: self._api.begin(received), len(body))
         except ServingError as error:
             response = self._api.error(Status.of(error))
@@ -114,7 +127,7 @@ class HttpServer:
         return _sent(response)
 
 
-def _sent(response: rest.HttpResponse) -> web.Response:
+def _sent(response: HttpResponse) -> web.Response:
     sent = web.Response(status=response.status, body=response.body, headers=dict(response.headers))
     sent.headers["Content-Type"] = response.content_type
     sent.headers["Server"] = "pyserve"
@@ -174,7 +187,7 @@ class _Protocol(RequestHandler):
     ) -> web.StreamResponse:
         if isinstance(exc, Exception) and status >= 500:
             logger.error("Answering an HTTP request failed", exc_info=exc)
-        return _sent(rest.html_error(status, message or ""))
+        return _sent(html_error(status, message or ""))
 
 
 class _Protocols(web.Server):

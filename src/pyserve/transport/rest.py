@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import html
 import time
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from collections.abc import Callable
 
 from pyserve.codec.json_predict import PredictDocument
 from pyserve.codec.json_writer import error_body, predict_body
@@ -20,6 +17,8 @@ from pyserve.inference.call import Call
 from pyserve.inference.model_service import ModelService
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.transport import rest_url
+from pyserve.transport.admin import AdminApi
+from pyserve.transport.http import HttpRequest, HttpResponse, html_error
 from pyserve.transport.status import HTTP_STATUS, rest_message
 
 # What TensorFlow Serving lets in; other verbs are turned away before any routing.
@@ -34,40 +33,13 @@ _CORS_HEADERS = (
 _INFLATED_LIMIT_BYTES = 100 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """A request as it arrived.
-
-    Attributes:
-        method: The verb, as sent.
-        target: Path and query, as sent: not decoded, not normalised.
-        headers: Looked up in any case (the mapping must do that).
-        body: Without transfer coding; content coding still on.
-    """
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """A response to send. `close` asks for the connection to be closed after it."""
-
-    status: int
-    body: bytes
-    content_type: str = "application/json"
-    headers: tuple[tuple[str, str], ...] = field(default=())
-    close: bool = False
-
-
 class RestApi:
     """The `/v1/` API. Thread-safe: large requests are begun on other threads than small ones.
 
     Args:
         prediction: Predict.
         models: Status and metadata.
+        admin: Answers pyserve's own URLs.
         timeout_s: Limit of a model run; None: no limit.
         cors: Send CORS headers with each answer under `/v1/`.
         clock: `time.monotonic`.
@@ -77,6 +49,7 @@ class RestApi:
         self,
         prediction: PredictionService,
         models: ModelService,
+        admin: AdminApi,
         *,
         timeout_s: float | None,
         cors: bool,
@@ -84,6 +57,7 @@ class RestApi:
     ) -> None:
         self._prediction = prediction
         self._models = models
+        self._admin = admin
         self._timeout_s = timeout_s
         self._headers = _CORS_HEADERS if cors else ()
         self._clock = clock
@@ -97,7 +71,7 @@ class RestApi:
         if request.method not in _METHODS:
             return html_error(501)
         if request.target[: len(_PREFIX)].lower() != _PREFIX:
-            return html_error(404)
+            return self._admin.answer(request) or html_error(404)
         if request.method == "OPTIONS":
             return self._options(request)
         target = rest_url.parse(request.method, request.target)
@@ -143,17 +117,6 @@ class RestApi:
             task = request.task(signature, tensors.arrays, (), deadline)
         row_format = tensors.row_format
         return Call(task, lambda outputs: self._ok(predict_body(outputs, row_format=row_format)))
-
-
-def html_error(status: int, detail: str = "") -> HttpResponse:
-    """The small page for requests that never reach the API: unknown paths and unparsable requests."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Error"
-    text = f"<p>{html.escape(detail[:500])}</p>" if detail else ""
-    page = f"<html><head><title>{status} {phrase}</title></head><body><h1>{phrase}</h1>{text}</body></html>\n"
-    return HttpResponse(status, page.encode("utf-8", "replace"), content_type="text/html", close=True)
 
 
 def inflated(request: HttpRequest) -> bytes:

@@ -21,7 +21,9 @@ from pyserve.inference.prediction_service import PredictionService
 from pyserve.inference.router import Router
 from pyserve.lifecycle.monitor import Monitor
 from pyserve.servable import ServableHandle, ServableId, TensorSpec
-from pyserve.transport.rest import HttpRequest, HttpResponse, RestApi, html_error, inflated
+from pyserve.transport.admin import AdminApi, Readiness
+from pyserve.transport.http import HttpRequest, HttpResponse, html_error
+from pyserve.transport.rest import RestApi, inflated
 
 OK_BODY = b'{"instances": [1.0, 2.0]}'
 
@@ -48,6 +50,7 @@ class House:
         self.api = RestApi(
             PredictionService(router),
             ModelService(Monitor(), router),
+            AdminApi(lambda: Readiness(True)),
             timeout_s=timeout_s,
             cors=cors,
             clock=clock,

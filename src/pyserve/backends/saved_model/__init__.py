@@ -6,7 +6,7 @@
                                 ├─► session     the graph, restored and initialised
                                 └─► servable ─► program   one signature and one set of outputs, ready to run
     backend   what the server holds
-    runtime   the import of TensorFlow and its process-wide options
+    runtime   the import of TensorFlow and its process-wide options; session_options their pure part
     garbage   when Python's cyclic collector may run
     failures  TensorFlow's exceptions as ServingError
 

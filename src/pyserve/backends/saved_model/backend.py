@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from pyserve.backends.saved_model import garbage
+import threading
+from contextlib import suppress
+
+from pyserve.backends.saved_model import runtime
 from pyserve.backends.saved_model.completeness import incomplete_reason
 from pyserve.backends.saved_model.loader import SavedModelLoader
 from pyserve.config import TensorFlowOptions
+from pyserve.errors import FailedPreconditionError
 from pyserve.servable import ServableId
 
 
@@ -28,6 +32,17 @@ class SavedModelBackend:
         """What a version still lacks; None when nothing is known to be missing. Never raises."""
         return incomplete_reason(path)
 
-    def loads_changed(self) -> None:
-        """Collect what the loads that have just ended left behind."""
-        garbage.collect_after_loads()
+    def prepare(self, *, own_process: bool) -> None:
+        """Begin to import TensorFlow, on a thread of its own; loads wait for it.
+
+        Args:
+            own_process: The process is the server's; its memory may be tidied for serving.
+        """
+        if own_process:
+            runtime.own_process()
+        threading.Thread(target=_import, name="pyserve-import", daemon=True).start()
+
+
+def _import() -> None:
+    with suppress(FailedPreconditionError):  # the first load reports it
+        runtime.tensorflow()

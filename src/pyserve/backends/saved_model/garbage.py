@@ -67,7 +67,7 @@ def collect_after_loads() -> None:
 def freeze_imported() -> None:
     """Exempt everything that is alive now from all later collections.
 
-    For a process that pyserve owns, once, after TensorFlow's import and before the first load.
+    For a process that pyserve owns, once, right after TensorFlow's import and before the first load.
     """
     gc.collect()
     gc.freeze()

@@ -52,11 +52,13 @@ class SavedModelLoader:
         """
         chosen = meta_graph.select(meta_graph.read_saved_model(self._path), self._options.saved_model_tags)
         runtime.tensorflow()
-        with garbage.paused():
-            try:
+        try:
+            with garbage.paused():
                 return self._load(chosen)
-            except Exception as error:
-                raise to_serving_error(error) from error
+        except Exception as error:
+            raise to_serving_error(error) from error
+        finally:
+            garbage.collect_after_loads()
 
     def _load(self, chosen: tf.MetaGraphDef) -> Servable:
         signatures: dict[str, Signature] = {}

@@ -9,16 +9,24 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Collection
 from typing import Any
 
+from pyserve.backends.saved_model import garbage
+from pyserve.backends.saved_model.session_options import config_proto
 from pyserve.config import TensorFlowOptions
+from pyserve.dtypes import BY_NAME
 from pyserve.errors import FailedPreconditionError
+from pyserve.protos.tf import GPUOptions, RewriterConfig
 
 _log = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 _module: Any = None  # guarded by _lock while it is None
+_freeze = False  # guarded by _lock: whether the import ends with a freeze
 _threads: tuple[int, int] | None = None  # guarded by _lock: (intra, inter) that the process got
+_gpu_options: bytes | None = None  # guarded by _lock: serialized GPUOptions that the process got
+_warned: set[str] = set()  # guarded by _lock: what is said once per process
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 """Environment for the import unless the user said otherwise: no hints about CPU features and missing GPUs.
@@ -36,8 +44,18 @@ def tensorflow() -> Any:
         return _module
     with _lock:
         if _module is None:
-            _module = _import()
+            imported = _import()
+            if _freeze:
+                garbage.freeze_imported()  # inside the lock: no load may begin before it
+            _module = imported
         return _module
+
+
+def own_process() -> None:
+    """Say, before the first import, that this process is pyserve's: its imports may be frozen (see `garbage`)."""
+    global _freeze
+    with _lock:
+        _freeze = True
 
 
 def _import() -> Any:
@@ -60,16 +78,93 @@ def _import() -> Any:
 def session_config(options: TensorFlowOptions) -> Any:
     """The `tf.compat.v1.ConfigProto` for a session, after the process was given its thread counts.
 
-    Devices named in a graph are wishes (soft placement): a model exported on a GPU machine is served without
-    one.
+    Threads and GPU options are those of the process's first session: TensorFlow's thread pools and GPU allocators
+    are made once.
     """
     tf = tensorflow()
-    intra, inter = _claim_threads(options.intra_op_parallelism, options.inter_op_parallelism)
-    return tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=intra,
-        inter_op_parallelism_threads=inter,
-        allow_soft_placement=True,
-    )
+    config = config_proto(options)
+    intra, inter = _claim_threads(config.intra_op_parallelism_threads, config.inter_op_parallelism_threads)
+    config.intra_op_parallelism_threads, config.inter_op_parallelism_threads = intra, inter
+    gpu_options = _claim_gpu_options(config.gpu_options.SerializeToString(deterministic=True))
+    config.gpu_options.CopyFrom(GPUOptions.FromString(gpu_options))
+    return tf.compat.v1.ConfigProto.FromString(config.SerializeToString())
+
+
+def warn_of_idle_options(options: TensorFlowOptions, device_types: Collection[str]) -> None:
+    """Log, once per process, which options have no effect on this machine.
+
+    Args:
+        options: Of a session that was opened.
+        device_types: Of the session's devices, e.g. `CPU`, `GPU`.
+    """
+    config = config_proto(options)
+    accelerators = config.gpu_options.ByteSize() or config.pluggable_device_options.ByteSize()
+    if accelerators and set(device_types) <= {"CPU", "XLA_CPU"}:
+        _warn_once("GPU options have no effect: TensorFlow sees no GPU here")
+    if config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 == RewriterConfig.ON:
+        obstacle = bfloat16_obstacle()
+        if obstacle is not None:
+            _warn_once(f"bfloat16 mixed precision has no effect: {obstacle}")
+
+
+def _warn_once(text: str) -> None:
+    with _lock:
+        if text in _warned:
+            return
+        _warned.add(text)
+    _log.warning("%s", text)
+
+
+def bfloat16_obstacle() -> str | None:
+    """Why graphs are not rewritten to bfloat16 on this machine; None when they are, or when nobody can tell.
+
+    The questions are those of TensorFlow's own optimizer. They are internal to TensorFlow: where they cannot be
+    asked, nothing is said.
+    """
+    tensorflow()
+    try:
+        from tensorflow.python.util import _pywrap_util_port, _pywrap_utils
+
+        if not _pywrap_util_port.IsMklEnabled():
+            return "this TensorFlow runs without oneDNN (TF_ENABLE_ONEDNN_OPTS)"
+        if not _pywrap_utils.IsDataTypeSupportedByOneDNNOnThisCPU(BY_NAME["bfloat16"].number):
+            return "oneDNN has no bfloat16 on this processor"
+    except (ImportError, AttributeError, TypeError):
+        pass
+    return None
+
+
+def eager_context_is_live() -> bool:
+    """Whether somebody's eager code has already made devices in this process; pyserve's own never does.
+
+    Internal to TensorFlow: False where it cannot be asked.
+    """
+    tensorflow()
+    try:
+        from tensorflow.python.eager import context
+
+        return bool(context.context()._initialized)
+    except (ImportError, AttributeError):
+        return False
+
+
+def _claim_gpu_options(wanted: bytes) -> bytes:
+    """The GPU options that the process has, serialized: those of its first session.
+
+    An eager context that was there before has its own; TensorFlow then goes on with them, and the log says so.
+    """
+    global _gpu_options
+    live = bool(wanted) and eager_context_is_live()
+    with _lock:
+        if _gpu_options is None:
+            _gpu_options = wanted
+            if live:
+                _log.warning("TensorFlow is already running in this process: GPU options may come too late")
+        elif _gpu_options != wanted:
+            _log.warning(
+                "TensorFlow's GPU options are set once per process: those of the first server stay, others are ignored"
+            )
+        return _gpu_options
 
 
 def _claim_threads(intra: int, inter: int) -> tuple[int, int]:

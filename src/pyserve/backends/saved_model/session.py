@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pyserve.backends.saved_model import meta_graph as meta
-from pyserve.backends.saved_model.runtime import session_config, tensorflow
+from pyserve.backends.saved_model.runtime import session_config, tensorflow, warn_of_idle_options
 from pyserve.config import TensorFlowOptions
 from pyserve.dtypes import Array
 from pyserve.protos import tf
@@ -120,8 +120,10 @@ def open_session(graph: tf.MetaGraphDef, directory: Path, options: TensorFlowOpt
     with target.as_default():
         tensorflow_.graph_util.import_graph_def(definition, name="", producer_op_list=known_ops)
     del definition
-    session = GraphSession(target, tensorflow_.compat.v1.Session(graph=target, config=config))
+    opened = tensorflow_.compat.v1.Session(graph=target, config=config)
+    session = GraphSession(target, opened)
     try:
+        warn_of_idle_options(options, {device.device_type for device in opened.list_devices()})
         _initialise(session, graph, directory)
     except BaseException:
         session.close()

@@ -1,0 +1,136 @@
+"""The life cycle and the request path, wired together: everything of a server that needs no socket.
+
+files ─► source ─► manager ─► loader ─► servable ◄─ router ◄─ prediction, models ◄─ front ends
+                      │                                │
+                      └──► monitor ◄───────────────────┘ status
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Protocol
+
+from pyserve.batching.scheduler import Scheduler
+from pyserve.config import ServerConfig
+from pyserve.inference.model_service import ModelService
+from pyserve.inference.prediction_service import PredictionService
+from pyserve.inference.router import Router
+from pyserve.inference.warmup import warm_up
+from pyserve.lifecycle.loader import Loader
+from pyserve.lifecycle.manager import Manager
+from pyserve.lifecycle.monitor import Monitor
+from pyserve.lifecycle.source import FileSystemSource
+from pyserve.lifecycle.startup import Outcome, Verdict, judge
+from pyserve.servable import ServableId
+
+logger = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    """What knows how to turn a path into a servable."""
+
+    def prepare(self, *, own_process: bool) -> None:
+        """Begin, in the background, whatever the first load would otherwise wait for. Returns at once.
+
+        Args:
+            own_process: The process belongs to the server, so process-wide settings are the backend's to make.
+        """
+        ...
+
+    def make_loader(self, id: ServableId, path: str) -> Loader:
+        """A loader for one version; does no work yet. Called on the manager's thread."""
+        ...
+
+    def incomplete_reason(self, path: str) -> str | None:
+        """Why a version's files are not all there yet; None when they are. Never raises."""
+        ...
+
+
+class Core:
+    """Models and what answers for them. Making one starts nothing.
+
+    Args:
+        config: What to serve.
+        backend: What loads it.
+        monitor: Hears every change of state.
+    """
+
+    def __init__(self, config: ServerConfig, backend: Backend, monitor: Monitor) -> None:
+        self._config = config
+        self._backend = backend
+        self.monitor = monitor
+        prepare = warm_up if config.warmup_from_signature else None
+        self.manager = Manager(backend.make_loader, self.monitor, config.load, prepare=prepare)
+        self._source = FileSystemSource(
+            self.manager.aspire, backend.incomplete_reason, config.load, on_poll=self.monitor.wake
+        )
+        labels = MappingProxyType({model.name: model.version_labels for model in config.models})
+        router = Router(self.manager.acquire, lambda: labels)
+        self.scheduler = Scheduler(config.num_run_threads or _default_run_threads())
+        self.prediction = PredictionService(
+            router, check_method_name=config.enable_signature_method_name_check
+        )
+        self.models = ModelService(self.monitor, router)
+
+    def start(self, *, own_process: bool) -> None:
+        """Begin to find, load and run models. Returns at once."""
+        self._backend.prepare(own_process=own_process)
+        self.scheduler.start()
+        self.manager.start()
+        logger.info("Adding/updating models.")
+        for model in self._config.models:
+            logger.info(" (Re-)adding model: %s", model.name)
+        self._source.set_models(self._config.models)
+        self._source.start()
+
+    def wait_for_first_results(self, give_up: Callable[[], bool]) -> None:
+        """Block until the models have their first results, or until `give_up`; the monitor's `wake` makes it look.
+
+        Raises:
+            ServingError: A model cannot be loaded, and that ends the start.
+        """
+        self.monitor.wait(lambda: give_up() or self._verdict().outcome is not Outcome.WAITING)
+        if give_up():
+            return
+        if (error := self._verdict().error) is not None:
+            raise error
+        self.manager.end_initial_load()
+        logger.info("Finished adding/updating models")
+
+    def model_states(self) -> dict[str, str]:
+        """What each configured model is up to: `available`, or why it is not."""
+        waiting_for = self._verdict().waiting_for
+        states: dict[str, str] = {}
+        for model in self._config.models:
+            if self.manager.available_versions(model.name):
+                states[model.name] = "available"
+                continue
+            newest = next(iter(self.monitor.versions(model.name)), None)
+            if newest is not None and not newest.status.ok:
+                states[model.name] = f"version {newest.id.version}: {newest.status}"
+            else:
+                states[model.name] = waiting_for.get(model.name, "no version available")
+        return states
+
+    def stop(self, timeout_s: float) -> bool:
+        """Unload everything and end every thread, within about `timeout_s` seconds.
+
+        Returns:
+            False when a thread is left, inside a load or a run that cannot be interrupted. It is a daemon.
+        """
+        self._source.stop(timeout_s)
+        idle = self.scheduler.stop(timeout_s)
+        return self.manager.stop(timeout_s) and idle
+
+    def _verdict(self) -> Verdict:
+        names = [model.name for model in self._config.models]
+        states = {name: self.monitor.versions(name) for name in names}
+        return judge(names, states, self._source.findings, self._config.load.fail_on_initial_load_error)
+
+
+def _default_run_threads() -> int:
+    """One model run per core, and one more so that a core is not idle while a thread hands over its results."""
+    return (os.cpu_count() or 1) + 1

@@ -1,0 +1,112 @@
+"""The ports of a server: gRPC and REST over one core, and the admin port. Lives on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from pyserve.config import ServerConfig
+from pyserve.errors import UnavailableError
+from pyserve.server.core import Core
+from pyserve.transport import tfs_methods
+from pyserve.transport.admin import AdminApi, Readiness
+from pyserve.transport.dispatch import Dispatcher
+from pyserve.transport.grpc_server import GrpcServer
+from pyserve.transport.http_server import HttpServer
+from pyserve.transport.rest import RestApi
+
+logger = logging.getLogger(__name__)
+
+# What TensorFlow Serving binds for gRPC; REST takes all addresses, IPv6 included.
+_GRPC_HOST = "0.0.0.0"
+# Large bodies are decoded and answers encoded here; more threads would only compete for Python's lock.
+_CODEC_THREADS = 2
+
+
+class FrontEnd:
+    """Opens and closes the ports. Every method is called on the running event loop.
+
+    Args:
+        config: Ports and limits.
+        core: Answers for the models.
+        readiness: For `/readyz`.
+
+    Attributes:
+        grpc_port, rest_port, admin_port: Where it listens; None while it does not.
+    """
+
+    def __init__(self, config: ServerConfig, core: Core, readiness: Callable[[], Readiness]) -> None:
+        self._config = config
+        self._codec_threads = ThreadPoolExecutor(_CODEC_THREADS, "pyserve-codec")
+        dispatcher = Dispatcher(core.scheduler.submit, self._codec_threads)
+        handlers = tfs_methods.handlers(
+            core.prediction, core.models, as_content=config.enable_serialization_as_tensor_content
+        )
+        timeout_ms = config.rest_api_timeout_in_ms
+        admin = AdminApi(readiness)
+        rest = RestApi(
+            core.prediction,
+            core.models,
+            admin,
+            timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
+            cors=config.rest_api_enable_cors_support,
+        )
+        self._grpc = GrpcServer(handlers, dispatcher)
+        self._rest = HttpServer(rest, dispatcher)
+        self._admin = HttpServer(admin, dispatcher)
+        self.grpc_port: int | None = None
+        self.rest_port: int | None = None
+        self.admin_port: int | None = None
+
+    async def open_admin(self) -> None:
+        """Open the admin port, if there is to be one: the only one that is open while models load.
+
+        Raises:
+            UnavailableError: It cannot be bound.
+        """
+        if self._config.admin_port is not None:
+            self.admin_port = await self._admin.start(self._config.host, self._config.admin_port)
+            logger.info("Exporting health and readiness at:localhost:%d ...", self.admin_port)
+
+    async def open(self) -> None:
+        """Open gRPC and REST. REST may fail, which is logged, and gRPC goes on, as in TensorFlow Serving.
+
+        Raises:
+            InvalidArgumentError: gRPC cannot be bound.
+        """
+        config = self._config
+        logger.info("Using InsecureServerCredentials")
+        host = config.host or _GRPC_HOST
+        self.grpc_port = await self._grpc.start(host, config.port, config.grpc_socket_path)
+        if self.grpc_port is not None:
+            logger.info("Running gRPC ModelServer at %s:%d ...", host, self.grpc_port)
+        if config.grpc_socket_path:
+            logger.info("Running gRPC ModelServer at UNIX socket %s ...", config.grpc_socket_path)
+        if config.rest_api_port is None:
+            return
+        if config.rest_api_port == config.port != 0:
+            logger.error(
+                "server_options.http_port cannot be same as grpc_port. Please use a different port for HTTP/REST "
+                "API. Skipped exporting HTTP/REST API."
+            )
+            return
+        try:
+            self.rest_port = await self._rest.start(config.host, config.rest_api_port)
+        except UnavailableError as error:
+            logger.error(
+                "Failed to start HTTP Server at localhost:%d: %s", config.rest_api_port, error.message
+            )
+            return
+        logger.info("Exporting HTTP/REST API at:localhost:%d ...", self.rest_port)
+
+    async def close(self, grace_s: float) -> None:
+        """Accept no connection any more, let requests in flight finish within `grace_s` seconds, close the rest.
+
+        The admin port answers until the end, so that probes see why the server is not ready.
+        """
+        await asyncio.gather(self._grpc.stop(grace_s), self._rest.stop(grace_s))
+        await self._admin.stop(0.0)
+        self._codec_threads.shutdown(wait=False, cancel_futures=True)
+        self.grpc_port = self.rest_port = self.admin_port = None

@@ -1,0 +1,229 @@
+"""A server: core and front end on an event loop, as a process (`run`) or embedded (`start`).
+
+    starting ──► serving ──► draining ──► stopped
+        └──────────────────────┴──► (a failed start, or a stop before it was over)
+
+The admin port is open from the first second; gRPC and REST open when the models have their first results, as in
+TensorFlow Serving. A stop goes front to back: readiness first, then new requests, those in flight, the models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from pyserve.config import ServerConfig
+from pyserve.errors import DeadlineExceededError, FailedPreconditionError
+from pyserve.lifecycle.monitor import Monitor
+from pyserve.server.core import Backend, Core
+from pyserve.server.front_end import FrontEnd
+from pyserve.transport.admin import Readiness
+
+logger = logging.getLogger(__name__)
+
+# After the drain nobody waits for an answer any more. A process ends soon, whatever a model or a load is still
+# doing; an embedded server gives them time, because its threads would stay behind.
+_STOP_TIMEOUT_S = {True: 0.5, False: 10.0}
+
+
+class Phase(enum.Enum):
+    NEW = "not started"
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Server:
+    """A model server. Making one does nothing; `start` and `stop`, or `run`, do the work. It is started once.
+
+        with Server(ServerConfig(models=(...,), port=0, rest_api_port=0)) as server:
+            server.wait_until_available("my_model")
+            ...  # server.grpc_port, server.rest_port
+
+    An embedded server runs on threads of its own, leaves signals alone, and changes nothing of the process.
+
+    Args:
+        config: What to serve and how. Port 0 takes a free port.
+        backend: What loads models; by default the SavedModel backend, which imports TensorFlow when it starts.
+    """
+
+    def __init__(self, config: ServerConfig, backend: Backend | None = None) -> None:
+        self._config = config
+        self._backend = backend
+        self.monitor = Monitor()  # states of all versions; live while the server runs
+        self._core: Core | None = None
+        self._front_end: FrontEnd | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_requested = threading.Event()
+        self._stopping: asyncio.Event | None = None  # the same for the loop
+        self._settled = threading.Event()  # ports are open, or the start is over without
+        self._failure: BaseException | None = None
+        self.phase = Phase.NEW
+        self.left_threads = False  # after a stop: a load or a run could not be ended
+
+    @property
+    def grpc_port(self) -> int | None:
+        """Where gRPC listens; None while it does not."""
+        return self._front_end.grpc_port if self._front_end else None
+
+    @property
+    def rest_port(self) -> int | None:
+        """Where REST listens; None while it does not."""
+        return self._front_end.rest_port if self._front_end else None
+
+    @property
+    def admin_port(self) -> int | None:
+        """Where health and readiness are answered; None while they are not."""
+        return self._front_end.admin_port if self._front_end else None
+
+    def readiness(self) -> Readiness:
+        """Whether requests are welcome, and what each model is up to. From any thread."""
+        models = self._core.model_states() if self._core else {}
+        if self.phase is Phase.SERVING:
+            return Readiness(True, "", models)
+        waiting = sorted(name for name, state in models.items() if state != "available")
+        reason = f"the server is {self.phase.value}"
+        if self.phase is Phase.STARTING and waiting:
+            reason += "; waiting for " + ", ".join(waiting)
+        return Readiness(False, reason, models)
+
+    # --- for a process -------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve on the calling thread until `request_stop`, as the owner of the process.
+
+        Raises:
+            ServingError: The start failed.
+        """
+        self._run(own_process=True)
+
+    def request_stop(self) -> None:
+        """Ask the server to stop, and return at once. From any thread or signal handler, any number of times."""
+        self._stop_requested.set()
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None:
+            try:
+                loop.call_soon_threadsafe(stopping.set)
+            except RuntimeError:
+                return  # the loop has just been closed: it has stopped already
+        if self._core is not None:
+            # On another thread: a signal handler may have interrupted the holder of the monitor's lock.
+            threading.Thread(target=self.monitor.wake, daemon=True).start()
+
+    # --- embedded ------------------------------------------------------------------------------------------------
+
+    def start(self, timeout_s: float | None = None) -> None:
+        """Serve on a thread of its own; returns when the ports are open.
+
+        Raises:
+            ServingError: The start failed. DEADLINE_EXCEEDED when it took longer than `timeout_s` seconds.
+            RuntimeError: It was started before.
+        """
+        if self._thread is not None:
+            raise RuntimeError("a server is started once")
+        self._thread = threading.Thread(target=self._run_thread, name="pyserve-server", daemon=True)
+        self._thread.start()
+        if not self._settled.wait(timeout_s):
+            self.stop()
+            raise DeadlineExceededError(f"The server did not start within {timeout_s} s")
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stop and wait until everything is given back. Does nothing on a server that is not running."""
+        self.request_stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def wait_until_available(self, name: str, timeout_s: float | None = None) -> None:
+        """Block until a version of a model can be called.
+
+        Raises:
+            DeadlineExceededError: None was within `timeout_s` seconds.
+            FailedPreconditionError: The server is not running.
+        """
+        core = self._core
+        if core is None:
+            raise FailedPreconditionError("The server is not running")
+        if not self.monitor.wait(lambda: bool(core.manager.available_versions(name)), timeout_s):
+            raise DeadlineExceededError(f"No version of model {name} became available within {timeout_s} s")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run_thread(self) -> None:
+        try:
+            self._run(own_process=False)
+        except BaseException as error:  # start() raises it on the caller's thread
+            self._failure = error
+        finally:
+            self._settled.set()
+
+    # --- the order of things -------------------------------------------------------------------------------------
+
+    def _run(self, *, own_process: bool) -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self._main(own_process))
+
+    async def _main(self, own_process: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        core = Core(self._config, self._backend or _default_backend(self._config), self.monitor)
+        front_end = FrontEnd(self._config, core, self.readiness)
+        self._core, self._front_end = core, front_end
+        self.phase = Phase.STARTING
+        try:
+            await front_end.open_admin()
+            core.start(own_process=own_process)
+            await asyncio.to_thread(core.wait_for_first_results, self._stop_requested.is_set)
+            if not self._stop_requested.is_set():
+                await front_end.open()
+                self.phase = Phase.SERVING
+                self._settled.set()
+                await self._stopping.wait()
+        finally:
+            await self._shut_down(core, front_end, own_process)
+
+    async def _shut_down(self, core: Core, front_end: FrontEnd, own_process: bool) -> None:
+        config = self._config
+        was_serving = self.phase is Phase.SERVING
+        self.phase = Phase.DRAINING
+        if was_serving:
+            logger.info("Stopping: requests in flight may take %g s to finish", config.drain_timeout_s)
+            if config.drain_delay_s > 0:
+                # Load balancers need a moment to notice that the server is not ready any more.
+                await asyncio.sleep(config.drain_delay_s)
+        await front_end.close(config.drain_timeout_s if was_serving else 0.0)
+        self.left_threads = not await asyncio.to_thread(core.stop, _STOP_TIMEOUT_S[own_process])
+        self.phase = Phase.STOPPED
+        logger.info("Stopped")
+
+
+def _default_backend(config: ServerConfig) -> Backend:
+    # Late: a server over callables never needs it.
+    from pyserve.backends.saved_model import SavedModelBackend
+
+    return SavedModelBackend(config.tensorflow)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

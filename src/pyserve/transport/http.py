@@ -1,0 +1,47 @@
+"""HTTP requests and responses as values: what the pure APIs take and give, whichever server carries them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request as it arrived.
+
+    Attributes:
+        method: The verb, as sent.
+        target: Path and query, as sent: not decoded, not normalised.
+        headers: Looked up in any case (the mapping must do that).
+        body: Without transfer coding; content coding still on.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A response to send. `close` asks for the connection to be closed after it."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = field(default=())
+    close: bool = False
+
+
+def html_error(status: int, detail: str = "") -> HttpResponse:
+    """The small page for requests that never reach the API: unknown paths and unparsable requests."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Error"
+    text = f"<p>{html.escape(detail[:500])}</p>" if detail else ""
+    page = f"<html><head><title>{status} {phrase}</title></head><body><h1>{phrase}</h1>{text}</body></html>\n"
+    return HttpResponse(status, page.encode("utf-8", "replace"), content_type="text/html", close=True)
