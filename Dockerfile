@@ -47,12 +47,15 @@ FROM ${BASE} AS runtime
 RUN mkdir -p /models && ln -s /opt/pyserve/bin/pyserve /usr/bin/tensorflow_model_server
 COPY --chmod=755 docker/tf_serving_entrypoint.sh /usr/bin/
 COPY --chmod=644 docker/healthcheck.py /opt/pyserve/
-# Nothing writes: bytecode is complete.
+# Nothing writes a file, so the file system may be read-only. Bytecode is complete; and while TensorFlow is imported a
+# test library asks for a writable temporary directory, which it does not use, and fails when there is none, unless
+# TEST_TMPDIR names one.
 ENV MODEL_BASE_PATH=/models \
     MODEL_NAME=model \
     PATH=/opt/pyserve/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    TEST_TMPDIR=/tmp
 EXPOSE 8500 8501
 # A number, so that Kubernetes can see that it is not root; any other number does too.
 USER 10001:0

@@ -426,7 +426,7 @@ def test_requests_in_flight_finish(slow: Path) -> None:
     for thread in threads:
         thread.join(60)
     assert answers == [rounds, rounds]
-    assert server.stop() == 0
+    assert server.process.wait(30) == 0
 
 
 def test_the_drain_has_an_end(slow: Path) -> None:
@@ -461,7 +461,7 @@ def test_a_second_signal_ends_it_at_once(slow: Path) -> None:
     server = ServerProcess(["--model_name=slow", f"--model_base_path={slow}/slow"])
     server.start()
     with Stubs(server.grpc_port) as stubs:
-        stubs.prediction.Predict.future(slow_request(2**40), timeout=60)
+        future = stubs.prediction.Predict.future(slow_request(2**40), timeout=60)
         time.sleep(0.5)
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
@@ -469,6 +469,7 @@ def test_a_second_signal_ends_it_at_once(slow: Path) -> None:
         began = time.monotonic()
         assert server.stop(signal.SIGINT) == 128 + signal.SIGINT
         assert time.monotonic() - began < 2
+        assert future.exception() is not None
 
 
 def test_stop_during_a_load(slow: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from pyserve import __version__
 from pyserve.cli.configure import server_config
@@ -63,13 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 model.name,
                 model.base_path,
             )
-        return _serve(config)
+        _serve(config)
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", flush=True)
         return EXIT_FAILURE
 
 
-def _serve(config: ServerConfig) -> int:
+def _serve(config: ServerConfig) -> NoReturn:
     # Here, not above: --help and errors in the arguments must not wait for imports.
     from pyserve.cli.progress import LoadProgress
     from pyserve.server import Server
@@ -83,8 +84,8 @@ def _serve(config: ServerConfig) -> int:
             server.run()
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", flush=True)
-        return _leave(EXIT_FAILURE, server.left_threads)
-    return _leave(EXIT_OK, server.left_threads)
+        _leave(EXIT_FAILURE)
+    _leave(EXIT_OK)
 
 
 class _Signals:
@@ -102,16 +103,15 @@ class _Signals:
         self._stop()
 
 
-def _leave(code: int, left_threads: bool) -> int:
-    """The exit code; but when a load or a model cannot be ended, end the process without waiting for it.
+def _leave(code: int) -> NoReturn:
+    """End the process now.
 
-    Python's own way out would run finalizers while foreign code still uses what they take apart.
+    Everything has been stopped in order. Python's own way out would wait for threads of others, and run finalizers
+    while a load or a model that cannot be ended still uses what they take apart.
     """
-    if left_threads:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _tensorflow_version() -> str:

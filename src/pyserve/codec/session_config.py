@@ -95,7 +95,7 @@ def checked_session_config(message: tf.ConfigProto, path: str) -> bytes:
 
 
 def set_fields(message: Message, prefix: str = "") -> Iterator[str]:
-    """Dotted paths of the fields that are set to anything but their default, in field order.
+    """Dotted paths of the fields that are set to anything but their default, in the order of field numbers.
 
     Maps and lists count as one field; but for a list of thread pools, of which only the first runs anything, the
     others are named too.

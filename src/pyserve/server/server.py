@@ -66,7 +66,6 @@ class Server:
         self._settled = threading.Event()  # ports are open, or the start is over without
         self._failure: BaseException | None = None
         self.phase = Phase.NEW
-        self.left_threads = False  # after a stop: a load or a run could not be ended
 
     @property
     def grpc_port(self) -> int | None:
@@ -97,7 +96,7 @@ class Server:
     # --- for a process -------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve on the calling thread until `request_stop`, as the owner of the process.
+        """Serve on the calling thread until `request_stop`, as the owner of the process, which is to end then.
 
         Raises:
             ServingError: The start failed.
@@ -176,8 +175,14 @@ class Server:
     # --- the order of things -------------------------------------------------------------------------------------
 
     def _run(self, *, own_process: bool) -> None:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner = asyncio.Runner(loop_factory=_loop_factory())
+        try:
             runner.run(self._main(own_process))
+        finally:
+            # Closing the loop joins grpcio's poller, which waits up to 20 s for connections that never said a word. A
+            # process that is about to end anyway does not.
+            if not own_process:
+                runner.close()
 
     async def _main(self, own_process: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -208,7 +213,7 @@ class Server:
                 # Load balancers need a moment to notice that the server is not ready any more.
                 await asyncio.sleep(config.drain_delay_s)
         await front_end.close(config.drain_timeout_s if was_serving else 0.0)
-        self.left_threads = not await asyncio.to_thread(core.stop, _STOP_TIMEOUT_S[own_process])
+        await asyncio.to_thread(core.stop, _STOP_TIMEOUT_S[own_process])
         self.phase = Phase.STOPPED
         logger.info("Stopped")
 

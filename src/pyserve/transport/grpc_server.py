@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import time
@@ -14,12 +15,16 @@ import grpc.aio
 from pyserve.errors import Code, InvalidArgumentError, ServingError, Status
 from pyserve.inference.call import Handler
 from pyserve.transport.dispatch import Dispatcher
+from pyserve.transport.in_flight import InFlight
 from pyserve.transport.status import grpc_message
 
 logger = logging.getLogger(__name__)
 
 # TensorFlow Serving accepts messages up to protobuf's own limit of 2 GiB - 1 and sends any size.
 _MAX_MESSAGE_BYTES = 2**31 - 1
+
+# What grpcio gets to send the last answers and its farewell to every client.
+_FAREWELL_S = 1.0
 
 _GRPC_CODES: dict[Code, grpc.StatusCode] = {Code(status.value[0]): status for status in grpc.StatusCode}
 
@@ -37,6 +42,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def __init__(self, handlers: Mapping[str, Handler], dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._in_flight = InFlight()
         self._methods = {
             name: grpc.unary_unary_rpc_method_handler(self._behaviour(handler))
             for name, handler in handlers.items()
@@ -66,6 +72,8 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
             ("grpc.max_send_message_length", -1),
             # Otherwise a second server on the same port starts without a word and takes half of the calls.
             ("grpc.so_reuseport", 0),
+            # A connection that says nothing is closed after this time, not after two minutes.
+            ("grpc.server_handshake_timeout_ms", 5000),
         ]
         self._server = grpc.aio.server(handlers=[self], options=options)
         bound = None
@@ -90,18 +98,25 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def stop(self, grace_s: float) -> None:
         """Accept nothing new; wait for requests in flight, at most `grace_s` seconds, then cancel them."""
-        if self._server is not None:
-            await self._server.stop(grace_s)
-            self._server = None
+        server, self._server = self._server, None
+        if server is None:
+            return
+        stopping = asyncio.ensure_future(server.stop(grace_s))
+        if not await self._in_flight.finished(grace_s):
+            logger.warning("%d gRPC requests cut off at shutdown", self._in_flight.count)
+        # The last answers are on their way. grpcio would also wait, up to 20 s, for connections that never said a
+        # word of HTTP/2; those must not delay anybody.
+        await asyncio.wait([stopping], timeout=_FAREWELL_S)
 
     def _behaviour(self, handler: Handler) -> _Behaviour:
-        answer = self._dispatcher.answer
+        answer, in_flight = self._dispatcher.answer, self._in_flight
 
         async def behaviour(data: bytes, context: _Context) -> bytes:
             remaining_s: float | None = context.time_remaining()
             deadline = None if remaining_s is None else time.monotonic() + remaining_s
             try:
-                return await answer(functools.partial(handler, data, deadline), len(data))
+                with in_flight:
+                    return await answer(functools.partial(handler, data, deadline), len(data))
             except ServingError as error:
                 status = Status.of(error)
             except Exception as error:

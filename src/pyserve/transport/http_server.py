@@ -20,6 +20,7 @@ from pyserve.errors import CancelledError, InternalError, ServingError, Status, 
 from pyserve.inference.call import Call
 from pyserve.transport.dispatch import Dispatcher
 from pyserve.transport.http import HttpRequest, HttpResponse, html_error
+from pyserve.transport.in_flight import InFlight
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +59,7 @@ class HttpServer:
         self._dispatcher = dispatcher
         self._protocols: _Protocols | None = None
         self._server: asyncio.Server | None = None
-        self._busy = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._in_flight = InFlight()
 
     async def start(self, host: str | None, port: int) -> int:
         """Bind and serve; port 0 takes a free one. Without a host: all addresses, IPv6 and IPv4.
@@ -94,23 +93,14 @@ class HttpServer:
             return
         self._server.close()
         self._protocols.pre_shutdown()  # idle connections close now, busy ones after their answer
-        if self._busy:
-            try:
-                await asyncio.wait_for(self._idle.wait(), grace_s)
-            except TimeoutError:
-                logger.warning("%d HTTP requests cut off at shutdown", self._busy)
+        if not await self._in_flight.finished(grace_s):
+            logger.warning("%d HTTP requests cut off at shutdown", self._in_flight.count)
         await self._protocols.shutdown(timeout=1.0)
         self._server = self._protocols = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._busy += 1
-        self._idle.clear()
-        try:
+        with self._in_flight:
             return await self._answer(request)
-        finally:
-            self._busy -= 1
-            if not self._busy:
-                self._idle.set()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
