@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from pyserve.config import ServerConfig
-from pyserve.errors import DeadlineExceededError, FailedPreconditionError
+from pyserve.errors import DeadlineExceededError, FailedPreconditionError, ServingError
 from pyserve.lifecycle.monitor import Monitor
 from pyserve.server.core import Backend, Core
 from pyserve.server.front_end import FrontEnd
@@ -167,7 +167,11 @@ class Server:
     def _run_thread(self) -> None:
         try:
             self._run(own_process=False)
-        except BaseException as error:  # start() raises it on the caller's thread
+        except ServingError as error:
+            # start() raises it on the caller's thread. Without its traceback, whose frames hold everything that was
+            # made for the start, grpcio's poller thread included.
+            self._failure = error.with_traceback(None)
+        except BaseException as error:
             self._failure = error
         finally:
             self._settled.set()

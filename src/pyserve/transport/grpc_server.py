@@ -7,6 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import grpc
@@ -87,13 +88,13 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def _bind(self, address: str) -> int:
         server = self._server
         assert server is not None
-        try:
-            bound: int = server.add_insecure_port(address)
-        except RuntimeError:
+        bound = 0
+        with suppress(RuntimeError):
+            bound = server.add_insecure_port(address)  # 1 for a UNIX socket
+        if not bound:
+            # Raised here, not where grpcio's error is at hand: its traceback would keep grpcio's server alive.
             await self.stop(0.0)
-            raise InvalidArgumentError(
-                f"Failed to BuildAndStart gRPC server: cannot bind {address}"
-            ) from None
+            raise InvalidArgumentError(f"Failed to BuildAndStart gRPC server: cannot bind {address}")
         return bound
 
     async def stop(self, grace_s: float) -> None:
