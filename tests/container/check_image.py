@@ -243,7 +243,7 @@ def check_exit_codes(engine: Engine) -> None:
     version = engine.run("--version")
     expect("--version, exit code", version.returncode, 0)
     expect("--version, first words", version.stdout.split(":")[0], "TensorFlow ModelServer")
-    expect("TensorFlow is found", "not installed" in version.stdout, False)
+    expect("TensorFlow is found", "not installed" not in version.stdout, True)
     expect("unknown flag, exit code", engine.run("--prot=8500").returncode, 2)
     expect("bad value, exit code", engine.run("--port=http").returncode, 255)
 

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 _MAX_LINE_BYTES = 64 * 1024
 _MAX_FIELD_BYTES = 64 * 1024
 _LISTEN_BACKLOG = 1024
+# Rounds of the event loop between the wish to stop and the end of accepting.
+_LAST_ACCEPTS = 5
 
 # aiohttp logs each malformed request with a traceback; a client's mistake is not our error.
 _parser_log = logging.getLogger(__name__ + ".parser")
@@ -91,6 +93,9 @@ class HttpServer:
         """Accept nothing new, let requests in flight finish within `grace_s` seconds, close every connection."""
         if self._server is None or self._protocols is None:
             return
+        for _ in range(_LAST_ACCEPTS):
+            # The kernel may have connections for us that the loop has not accepted yet; closing would reset them.
+            await asyncio.sleep(0)
         self._server.close()
         self._protocols.pre_shutdown()  # idle connections close now, busy ones after their answer
         if not await self._in_flight.finished(grace_s):
