@@ -4,9 +4,9 @@
 
 Clients of both protocols call one server without pause, each request on a connection that is open for it; the server
 is stopped with SIGTERM and started again on the same ports. A request that could not be connected was not in flight:
-such are counted apart, and so are calls that grpcio turned away with CANCELLED because no handler had seen them when
-its server was stopped; a client may retry both. Every other failure is a lost request, and so is each one that the
-server itself reports as cut off. Exit code 1 when one was lost.
+such are counted apart, and so are calls that the server turned away with UNAVAILABLE because it was already stopping;
+a client retries both. Every other failure is a lost request, and so is each one that the server itself reports as cut
+off. Exit code 1 when one was lost.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def grpc_client(port: int, over: threading.Event, count: Count) -> None:
             except grpc.RpcError as error:
                 text = f"gRPC {error.code().name}: {error.details()}"
                 refused = "onnection refused" in text or "ailed to connect" in text
-                turned_away = error.code() is grpc.StatusCode.CANCELLED
+                turned_away = error.details() == "The server is shutting down"
                 count.add("not connected" if refused else "turned away" if turned_away else "lost", text)
                 time.sleep(0.02)
 

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from pyserve.batching.scheduler import SHUTTING_DOWN
 from pyserve.errors import Code, InvalidArgumentError, ServingError, Status
 from pyserve.inference.call import Handler
 from pyserve.transport.dispatch import Dispatcher
@@ -26,6 +27,9 @@ _MAX_MESSAGE_BYTES = 2**31 - 1
 
 # What grpcio gets to send the last answers and its farewell to every client.
 _FAREWELL_S = 1.0
+# While calls are turned away: this long without one is quiet enough, and the limit of waiting for it.
+_QUIET_S = 0.005
+_QUIET_LIMIT_S = 0.5
 
 _GRPC_CODES: dict[Code, grpc.StatusCode] = {Code(status.value[0]): status for status in grpc.StatusCode}
 
@@ -44,6 +48,8 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, handlers: Mapping[str, Handler], dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._in_flight = InFlight()
+        self._turn_away = False
+        self._turned_away = 0
         self._methods = {
             name: grpc.unary_unary_rpc_method_handler(self._behaviour(handler))
             for name, handler in handlers.items()
@@ -98,21 +104,39 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
         return bound
 
     async def stop(self, grace_s: float) -> None:
-        """Accept nothing new; wait for requests in flight, at most `grace_s` seconds, then cancel them."""
+        """Accept nothing new; wait for requests in flight, at most `grace_s` seconds, then cancel them.
+
+        grpcio answers CANCELLED to calls that no handler has seen when its server is stopped, and clients do not try
+        those again. So new calls are turned away with UNAVAILABLE first, until hardly any come.
+        """
         server, self._server = self._server, None
         if server is None:
             return
-        stopping = asyncio.ensure_future(server.stop(grace_s))
+        self._turn_away = True
         if not await self._in_flight.finished(grace_s):
             logger.warning("%d gRPC requests cut off at shutdown", self._in_flight.count)
-        # The last answers are on their way. grpcio would also wait, up to 20 s, for connections that never said a
-        # word of HTTP/2; those must not delay anybody.
-        await asyncio.wait([stopping], timeout=_FAREWELL_S)
+        await self._quiet()
+        # grpcio sends its farewell (GOAWAY). It would also wait, up to 20 s, for connections that never said a word
+        # of HTTP/2; those must not delay anybody.
+        await asyncio.wait([asyncio.ensure_future(server.stop(_FAREWELL_S))], timeout=_FAREWELL_S)
+
+    async def _quiet(self) -> None:
+        """Wait until no call has been turned away for a moment, but not for ever."""
+        waited_s = 0.0
+        while waited_s < _QUIET_LIMIT_S:
+            turned_away = self._turned_away
+            await asyncio.sleep(_QUIET_S)
+            waited_s += _QUIET_S
+            if self._turned_away == turned_away:
+                return
 
     def _behaviour(self, handler: Handler) -> _Behaviour:
         answer, in_flight = self._dispatcher.answer, self._in_flight
 
         async def behaviour(data: bytes, context: _Context) -> bytes:
+            if self._turn_away:
+                self._turned_away += 1
+                await context.abort(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
             remaining_s: float | None = context.time_remaining()
             deadline = None if remaining_s is None else time.monotonic() + remaining_s
             try:

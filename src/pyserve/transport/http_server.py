@@ -61,6 +61,7 @@ class HttpServer:
         self._dispatcher = dispatcher
         self._protocols: _Protocols | None = None
         self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._in_flight = InFlight()
 
     async def start(self, host: str | None, port: int) -> int:
@@ -81,7 +82,7 @@ class HttpServer:
             max_line_size=_MAX_LINE_BYTES,
         )
         try:
-            listener = _listener(host, port)
+            listener = self._listener = _listener(host, port)
         except OSError as error:
             raise UnavailableError(f"cannot bind port {port}: {error.strerror}") from error
         loop = asyncio.get_running_loop()
@@ -93,15 +94,18 @@ class HttpServer:
         """Accept nothing new, let requests in flight finish within `grace_s` seconds, close every connection."""
         if self._server is None or self._protocols is None:
             return
+        # The kernel may have connections for us that the loop has not accepted yet; closing would reset them. So the
+        # queue is made as short as it can be, what is in it is accepted, and then it is closed.
+        if self._listener is not None:
+            self._listener.listen(0)
         for _ in range(_LAST_ACCEPTS):
-            # The kernel may have connections for us that the loop has not accepted yet; closing would reset them.
             await asyncio.sleep(0)
         self._server.close()
         self._protocols.pre_shutdown()  # idle connections close now, busy ones after their answer
         if not await self._in_flight.finished(grace_s):
             logger.warning("%d HTTP requests cut off at shutdown", self._in_flight.count)
         await self._protocols.shutdown(timeout=1.0)
-        self._server = self._protocols = None
+        self._server = self._protocols = self._listener = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         with self._in_flight:

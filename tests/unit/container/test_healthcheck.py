@@ -67,6 +67,7 @@ def test_server_is_found_under_each_of_its_names(command: list[str]) -> None:
         ["/sbin/docker-init", "--", "/usr/bin/tf_serving_entrypoint.sh", "--rest_api_port=1"],
         [],
         ["sh", "-c", "tensorflow_model_server --rest_api_port=1"],
+        ["tail", "-f", "/var/log/pyserve", "/tmp/pyserve"],
         [PYTHON, "-IS", "/opt/pyserve/healthcheck.py"],
     ]
     assert healthcheck.target({}, iter([*others, [*command, "--rest_api_port=9001"]])) == (9001, True)
