@@ -117,4 +117,4 @@ class SavedModelServable:
             session.close()
         finally:
             del session
-            garbage.collect()
+            garbage.return_memory()
