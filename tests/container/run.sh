@@ -24,7 +24,8 @@ for tool in podman runc debootstrap iptables; do
 done
 
 work=${WORK:-$(mktemp -d /tmp/pyserve-container.XXXXXX)}
-mkdir -p "$work"
+mkdir -p "$work/tmp"
+export TMPDIR=$work/tmp  # where the build's pip cache goes
 # A store of our own, so that this machine's images are neither used nor touched. runc, because crun refuses hosts with
 # both versions of control groups.
 engine="podman --root $work/store --runroot $work/state --cgroup-manager cgroupfs --events-backend file --runtime runc"
