@@ -1,4 +1,4 @@
-"""Arrays → the body of a REST predict response, and the body of every REST error.
+"""Arrays → the body of a REST predict, classify or regress response, and the body of every REST error.
 
 Last step of a REST request. Numbers are compatible with TensorFlow Serving by value, not by digits: each one
 reads back to the same float32 or float64, in the shortest form that does (orjson's), and always with a point
@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from pyserve import dtypes
+from pyserve.codec.inference_results import Classifications, Regressions, Result, as_bytes
 from pyserve.codec.json_value import string_token
 from pyserve.dtypes import Array
 from pyserve.errors import InvalidArgumentError
@@ -49,9 +50,41 @@ def predict_body(outputs: Mapping[str, Array], *, row_format: bool) -> bytes:
     return b'{\n    "outputs": {\n' + b",\n".join(members) + b"\n    }\n}"
 
 
+def result_body(result: Result) -> bytes:
+    """The JSON of a classify or regress response: `results`, with an entry for each example.
+
+    Regress gives its number, classify its `[label, score]` pairs, where a label that the model does not give is
+    `""`, and a score `0.0`.
+    """
+    if isinstance(result, Regressions):
+        return b'{\n    "results": ' + _numbers(result.values) + b"\n}"
+    examples = b", ".join(b"[" + b", ".join(pairs) + b"]" for pairs in _pairs(result))
+    return b'{\n    "results": [' + examples + b"\n    ]\n}"
+
+
+def _pairs(result: Classifications) -> Iterable[list[bytes]]:
+    """The texts of each example's `[label, score]` pairs."""
+    labels, scores = result.labels, result.scores
+    if labels is None:
+        assert scores is not None
+        return ([b'["", %b]' % score for score in row] for row in _score_texts(scores))
+    texts = [[string_token(as_bytes(label)) for label in row] for row in labels.tolist()]
+    numbers = [[b"0.0"] * labels.shape[1]] * len(texts) if scores is None else _score_texts(scores)
+    return (
+        [b"[%b, %b]" % pair for pair in zip(*both, strict=True)] for both in zip(texts, numbers, strict=True)
+    )
+
+
 def error_body(message: str) -> bytes:
     """The JSON of an error: an object with the message as `error`. Never empty."""
     return b'{\n    "error": ' + string_token(message.encode("utf-8", "replace")) + b"\n}"
+
+
+def _score_texts(scores: Array) -> list[list[bytes]]:
+    """The text of each number of a matrix."""
+    if scores.size == 0:
+        return [[] for _ in range(scores.shape[0])]
+    return [row.split(b", ") for row in _numbers(scores)[2:-2].split(b"], [")]
 
 
 def _rows_text(outputs: Mapping[str, Array]) -> bytes:

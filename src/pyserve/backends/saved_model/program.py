@@ -18,7 +18,7 @@ from pyserve.backends.saved_model.pace import Pace
 from pyserve.backends.saved_model.session import GraphSession
 from pyserve.dtypes import Array, DType
 from pyserve.errors import DeadlineExceededError
-from pyserve.servable import Signature
+from pyserve.servable import OutputOf, Signature
 
 TIMED_OUT = "Timed out waiting for notification"
 """What C++ says when a run is over its time."""
@@ -40,6 +40,7 @@ class Program:
     def __init__(
         self, session: GraphSession, signature: Signature, outputs: Sequence[str], *, paced: bool
     ) -> None:
+        self.signature = signature
         self._session = session
         self._inputs = [
             (alias, session.endpoint(spec.tensor_name), spec.dtype.numpy)
@@ -97,6 +98,30 @@ class Program:
         for alias, source in self._from_input:
             results[alias] = inputs[source]
         return results
+
+
+def joined(signatures: Mapping[str, Signature], outputs: Sequence[OutputOf]) -> Signature:
+    """Several signatures as one: what makes a joint run out of a program.
+
+    Args:
+        signatures: By key.
+        outputs: The outputs wanted of them.
+
+    Returns:
+        A signature with an input for each distinct tensor that they are fed by, named after it, and an output for
+        each one wanted, named by its place in `outputs`.
+    """
+    keys = dict.fromkeys(output.signature_key for output in outputs)
+    inputs = {_full(spec.tensor_name): spec for key in keys for spec in signatures[key].inputs.values()}
+    return Signature(
+        key=",".join(keys),
+        method_name="",
+        inputs=inputs,
+        outputs={
+            str(place): signatures[output.signature_key].outputs[output.alias]
+            for place, output in enumerate(outputs)
+        },
+    )
 
 
 def as_array(value: Any, dtype: DType) -> Array:
