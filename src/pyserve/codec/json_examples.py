@@ -125,7 +125,7 @@ def _uniform(values: Sequence[Any]) -> tuple[_Kind, Sequence[Any]] | None:
         return _Kind.FLOAT, values
     if types == {bytes}:
         return _Kind.BYTES, values
-    if types <= {int, bool} and max(values) <= _INT64_MAX:
+    if types == {int} and max(values) <= _INT64_MAX:
         return _Kind.INT64, values
     return None
 
