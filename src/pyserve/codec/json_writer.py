@@ -58,33 +58,33 @@ def result_body(result: Result) -> bytes:
     """
     if isinstance(result, Regressions):
         return b'{\n    "results": ' + _numbers(result.values) + b"\n}"
-    examples = b", ".join(b"[" + b", ".join(pairs) + b"]" for pairs in _pairs(result))
-    return b'{\n    "results": [' + examples + b"\n    ]\n}"
+    return b'{\n    "results": [' + b", ".join(_classes(result)) + b"\n    ]\n}"
 
 
-def _pairs(result: Classifications) -> Iterable[list[bytes]]:
-    """The texts of each example's `[label, score]` pairs."""
+def _classes(result: Classifications) -> Iterable[bytes]:
+    """The text of each example's list of `[label, score]` pairs."""
     labels, scores = result.labels, result.scores
     if labels is None:
         assert scores is not None
-        return ([b'["", %b]' % score for score in row] for row in _score_texts(scores))
+        if scores.size == 0:
+            return [b"[]"] * len(scores)
+        rows = _numbers(scores)[2:-2].split(b"], [")
+        return (b'[["", ' + row.replace(b", ", b'], ["", ') + b"]]" for row in rows)
+    if labels.size == 0:
+        return [b"[]"] * len(labels)
     texts = [[string_token(as_bytes(label)) for label in row] for row in labels.tolist()]
-    numbers = [[b"0.0"] * labels.shape[1]] * len(texts) if scores is None else _score_texts(scores)
+    if scores is None:
+        return (b"[[" + b", 0.0], [".join(row) + b", 0.0]]" for row in texts)
+    numbers = (row.split(b", ") for row in _numbers(scores)[2:-2].split(b"], ["))
     return (
-        [b"[%b, %b]" % pair for pair in zip(*both, strict=True)] for both in zip(texts, numbers, strict=True)
+        b"[" + b", ".join([b"[%b, %b]" % pair for pair in zip(*both, strict=True)]) + b"]"
+        for both in zip(texts, numbers, strict=True)
     )
 
 
 def error_body(message: str) -> bytes:
     """The JSON of an error: an object with the message as `error`. Never empty."""
     return b'{\n    "error": ' + string_token(message.encode("utf-8", "replace")) + b"\n}"
-
-
-def _score_texts(scores: Array) -> list[list[bytes]]:
-    """The text of each number of a matrix."""
-    if scores.size == 0:
-        return [[] for _ in range(scores.shape[0])]
-    return [row.split(b", ") for row in _numbers(scores)[2:-2].split(b"], [")]
 
 
 def _rows_text(outputs: Mapping[str, Array]) -> bytes:
