@@ -102,18 +102,24 @@ def encode_results(results: Iterable[tuple[Result, Served]]) -> bytes:
 
 def _labelled(labels: Array, scores: Array | None) -> bytes:
     rows, columns = labels.shape
-    texts = [as_bytes(label) for label in labels.reshape(-1).tolist()]
+    names = labels.reshape(-1).tolist()
+    # Most models give every example the same labels, so what stands before a score is made once for each.
+    score_size = 0 if scores is None else len(_SCORE) + 4
+    heads = {name: _head(as_bytes(name), score_size) for name in set(names)}
     if scores is None:
-        classes = [_field(_FIRST, _field(_FIRST, text)) for text in texts]
+        classes = [heads[name] for name in names]
     else:
         packed = np.ascontiguousarray(scores, "<f4").tobytes()
-        classes = [
-            _field(_FIRST, _field(_FIRST, text) + _SCORE + packed[4 * n : 4 * n + 4])
-            for n, text in enumerate(texts)
-        ]
+        classes = [heads[name] + packed[4 * n : 4 * n + 4] for n, name in enumerate(names)]
     return b"".join(
         [_field(_FIRST, b"".join(classes[row * columns : (row + 1) * columns])) for row in range(rows)]
     )
+
+
+def _head(label: bytes, score_size: int) -> bytes:
+    """A Class up to its score."""
+    name = _field(_FIRST, label)
+    return _FIRST + varint(len(name) + score_size) + name + (_SCORE if score_size else b"")
 
 
 def as_bytes(label: bytes | str) -> bytes:

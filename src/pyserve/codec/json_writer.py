@@ -72,7 +72,9 @@ def _classes(result: Classifications) -> Iterable[bytes]:
         return (b'[["", ' + row.replace(b", ", b'], ["", ') + b"]]" for row in rows)
     if labels.size == 0:
         return [b"[]"] * len(labels)
-    texts = [[string_token(as_bytes(label)) for label in row] for row in labels.tolist()]
+    names = labels.tolist()
+    tokens = {name: string_token(as_bytes(name)) for name in set(labels.flat)}
+    texts = ([tokens[name] for name in row] for row in names)
     if scores is None:
         return (b"[[" + b", 0.0], [".join(row) + b", 0.0]]" for row in texts)
     numbers = (row.split(b", ") for row in _numbers(scores)[2:-2].split(b"], ["))
