@@ -73,6 +73,15 @@ class House:
             [
                 (signature("c", CLASSIFY_METHOD, classes=dtypes.STRING, scores=dtypes.FLOAT), classify),
                 (signature("r", REGRESS_METHOD, outputs=dtypes.FLOAT), regress),
+                (
+                    Signature(
+                        "floats",
+                        REGRESS_METHOD,
+                        {"inputs": TensorSpec("inputs", dtypes.FLOAT, (None,), "x:0")},
+                        {"outputs": TensorSpec("outputs", dtypes.FLOAT, (None,))},
+                    ),
+                    broken,
+                ),
                 (signature("broken", REGRESS_METHOD, outputs=dtypes.FLOAT), broken),
             ]
         )
@@ -172,6 +181,15 @@ def test_grpc_multi_inference(house: House) -> None:
     assert house.handles == 0
 
 
+def test_the_first_task_says_which_version(house: House) -> None:
+    """Every result is of the first task's version, whatever later tasks name."""
+    request = multi(("r", REGRESS_METHOD), ("c", CLASSIFY_METHOD))
+    request.tasks[0].model_spec.version.value = 5
+    request.tasks[1].model_spec.version.value = 6
+    results = tfs.MultiInferenceResponse.FromString(house.grpc("MultiInference", request)).results
+    assert [result.model_spec.version.value for result in results] == [5, 5]
+
+
 @pytest.mark.parametrize(
     ("method", "request_", "message"),
     [
@@ -187,6 +205,16 @@ def test_grpc_multi_inference(house: House) -> None:
             "Regress",
             filled(tfs.RegressionRequest(), "broken", 1.0, 2.0),
             "Input batch size did not match output batch size: 2 vs. 1",
+        ),
+        (
+            "Regress",
+            filled(tfs.RegressionRequest(), "floats", 1.0),
+            "Expects arg[0] to be float but string is provided",
+        ),
+        (
+            "MultiInference",
+            multi(("r", REGRESS_METHOD), ("floats", REGRESS_METHOD)),
+            "Expects arg[1] to be float but string is provided",
         ),
         ("MultiInference", multi(), "ModelSpec has no name specified."),
         ("MultiInference", multi(("r", REGRESS_METHOD), xs=()), "Input is empty."),
