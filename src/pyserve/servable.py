@@ -149,6 +149,35 @@ class JointlyRunnable(Protocol):
         ...
 
 
+@runtime_checkable
+class RunsTensors(Protocol):
+    """What a servable with a graph may do beyond `Servable`: run any part of it. Only for trusted callers."""
+
+    def run_tensors(
+        self,
+        feeds: Mapping[str, Array],
+        fetches: Sequence[str],
+        targets: Sequence[str],
+        timeout_s: float | None = None,
+    ) -> dict[str, Array]:
+        """Feed and fetch tensors by their names in the graph, blocking the calling thread.
+
+        Args:
+            feeds: Arrays by tensor name.
+            fetches: Names of tensors, none twice.
+            targets: Names of operations to run for their effect.
+            timeout_s: Time left for the run, in seconds; None means no limit.
+
+        Returns:
+            An array for each name in `fetches`.
+
+        Raises:
+            NotFoundError: The graph has no tensor or operation of a name.
+            ServingError: With the code and text of the failure in the model.
+        """
+        ...
+
+
 class ServableHandle:
     """A short right to use a servable; the version is not unloaded before every handle was released.
 

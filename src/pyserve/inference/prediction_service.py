@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from pyserve import dtypes
+from pyserve.batching.graph_task import GraphTask
 from pyserve.batching.joint_task import JointTask
 from pyserve.batching.task import Task
 from pyserve.codec.examples import InferenceTask
@@ -133,6 +134,16 @@ class OpenRequest:
         rules.check_shared_dtype((plan.signature for plan in plans), dtypes.of_array(examples))
         wanted = multi_inference.wanted_outputs(plans)
         return JointTask(self._take_handle(), wanted, examples, deadline)
+
+    def graph_task(
+        self,
+        feeds: Mapping[str, Array],
+        fetches: Sequence[str],
+        targets: Sequence[str],
+        deadline: float | None,
+    ) -> Task:
+        """The task of a SessionRun request; it takes over the handle. Nothing is checked before it runs."""
+        return GraphTask(self._take_handle(), feeds, fetches, targets, deadline)
 
     def _take_handle(self) -> ServableHandle:
         handle, self._handle = self._handle, None

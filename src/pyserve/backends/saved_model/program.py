@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from pyserve import dtypes
 from pyserve.backends.saved_model.pace import Pace
 from pyserve.backends.saved_model.session import GraphSession
 from pyserve.dtypes import Array, DType
-from pyserve.errors import DeadlineExceededError
+from pyserve.errors import DeadlineExceededError, NotFoundError, UnimplementedError
 from pyserve.servable import OutputOf, Signature
 
 TIMED_OUT = "Timed out waiting for notification"
@@ -69,11 +69,7 @@ class Program:
             DeadlineExceededError: There is no time left at all.
             tf.errors.OpError, TypeError, ValueError: As TensorFlow raises them.
         """
-        timeout_ms = 0
-        if timeout_s is not None:
-            if timeout_s <= 0:
-                raise DeadlineExceededError(TIMED_OUT)
-            timeout_ms = math.ceil(min(timeout_s, 1e6) * 1000)
+        timeout_ms = _milliseconds(timeout_s)
         feeds: dict[Any, Array] = {}
         input_bytes = 0
         for alias, endpoint, dtype in self._inputs:
@@ -98,6 +94,55 @@ class Program:
         for alias, source in self._from_input:
             results[alias] = inputs[source]
         return results
+
+
+def run_tensors(
+    session: GraphSession,
+    feeds: Mapping[str, Array],
+    fetches: Sequence[str],
+    targets: Sequence[str],
+    timeout_s: float | None,
+) -> dict[str, Array]:
+    """One run of tensors and operations by their names in the graph; nothing is kept for a later one.
+
+    Raises:
+        NotFoundError: The graph has no tensor or operation of a name.
+        UnimplementedError: A tensor to fetch is a handle of a resource, which has no form on the wire.
+        DeadlineExceededError: There is no time left at all.
+        tf.errors.OpError, TypeError, ValueError: As TensorFlow raises them.
+    """
+    timeout_ms = _milliseconds(timeout_s)
+    fed = {_found(session.endpoint, "Tensor", name): _native(array) for name, array in feeds.items()}
+    fetched = [_found(session.endpoint, "Tensor", name) for name in fetches]
+    run = [_found(session.operation, "Operation", name) for name in targets]
+    types = [dtypes.BY_NUMBER[session.element_type(name)] for name in fetches]
+    for name, dtype in zip(fetches, types, strict=True):
+        if dtype.numpy is None:
+            raise UnimplementedError(
+                f"Tensor {name} has the type {dtype.name}, which has no form on the wire"
+            )
+    values = session.run(fed, fetched, targets=run, timeout_ms=timeout_ms)
+    return {name: as_array(value, dtype) for name, value, dtype in zip(fetches, values, types, strict=True)}
+
+
+def _found(find: Callable[[str], Any], what: str, name: str) -> Any:
+    try:
+        return find(name)
+    except (KeyError, ValueError, TypeError):
+        raise NotFoundError(f"{what} {name} is not in the graph") from None
+
+
+def _milliseconds(timeout_s: float | None) -> int:
+    """A time limit as TensorFlow takes it, 0 for none.
+
+    Raises:
+        DeadlineExceededError: There is no time left at all.
+    """
+    if timeout_s is None:
+        return 0
+    if timeout_s <= 0:
+        raise DeadlineExceededError(TIMED_OUT)
+    return math.ceil(min(timeout_s, 1e6) * 1000)
 
 
 def joined(signatures: Mapping[str, Signature], outputs: Sequence[OutputOf]) -> Signature:

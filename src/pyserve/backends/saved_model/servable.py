@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from pyserve.backends.saved_model import garbage
 from pyserve.backends.saved_model.failures import to_serving_error
-from pyserve.backends.saved_model.program import Program, joined
+from pyserve.backends.saved_model.program import Program, joined, run_tensors
 from pyserve.backends.saved_model.session import GraphSession
 from pyserve.backends.saved_model.traits import Traits
 from pyserve.batching.joint_task import run_apart
@@ -106,6 +106,26 @@ class SavedModelServable:
             raise to_serving_error(error) from error
         places = {output: str(place) for place, output in enumerate(wanted)}
         return {name: results[places[output]] for name, output in outputs.items()}
+
+    def run_tensors(
+        self,
+        feeds: Mapping[str, Array],
+        fetches: Sequence[str],
+        targets: Sequence[str],
+        timeout_s: float | None = None,
+    ) -> dict[str, Array]:
+        """Run any part of the graph; see `RunsTensors`. TensorFlow keeps a graph for each set of names.
+
+        Raises:
+            ServingError: With TensorFlow's code and text, or what the graph does not have.
+        """
+        session = self._session
+        if session is None:
+            raise FailedPreconditionError("The servable has been unloaded")
+        try:
+            return run_tensors(session, feeds, fetches, targets, timeout_s)
+        except Exception as error:
+            raise to_serving_error(error) from error
 
     def _joint_program(self, wanted: tuple[OutputOf, ...]) -> Program | None:
         """A program for the outputs; None when there are enough and running apart makes no difference."""
