@@ -7,12 +7,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+from tensorflow.core.example import example_pb2
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
 # Messages of any size, as clients of large models set it.
@@ -62,6 +66,59 @@ def predict_request(
             elif key == "tensor_content":
                 tensor.tensor_content = value
     return request
+
+
+def example(**features: Any) -> Any:
+    """A tf.Example; a value or a list of values per feature: floats, integers or bytes."""
+    made = example_pb2.Example()
+    for name, content in features.items():
+        values = content if isinstance(content, list) else [content]
+        feature = made.features.feature[name]
+        kinds = {float: feature.float_list, int: feature.int64_list, bytes: feature.bytes_list}
+        kinds[type(values[0])].value.extend(values)
+    return made
+
+
+def classify_request(name: str | None, examples: Sequence[Any], context: Any = None, **spec: Any) -> Any:
+    return _examples_request(classification_pb2.ClassificationRequest(), name, examples, context, spec)
+
+
+def regress_request(name: str | None, examples: Sequence[Any], context: Any = None, **spec: Any) -> Any:
+    return _examples_request(regression_pb2.RegressionRequest(), name, examples, context, spec)
+
+
+def multi_inference_request(
+    tasks: Sequence[tuple[str | None, str, str]],
+    examples: Sequence[Any],
+    context: Any = None,
+    **spec: Any,
+) -> Any:
+    """Tasks are (model name, signature name, method name); `spec` is for the first of them."""
+    request = inference_pb2.MultiInferenceRequest()
+    for name, signature_name, method_name in tasks:
+        task = request.tasks.add(method_name=method_name)
+        if name is not None:
+            fill_spec(task.model_spec, name, signature_name=signature_name, **spec)
+        spec = {}
+    _fill_input(request.input, examples, context)
+    return request
+
+
+def _examples_request(
+    request: Any, name: str | None, examples: Sequence[Any], context: Any, spec: Mapping[str, Any]
+) -> Any:
+    if name is not None:
+        fill_spec(request.model_spec, name, **spec)
+    _fill_input(request.input, examples, context)
+    return request
+
+
+def _fill_input(sent: Any, examples: Sequence[Any], context: Any) -> None:
+    if context is None:
+        sent.example_list.examples.extend(examples)
+    else:
+        sent.example_list_with_context.examples.extend(examples)
+        sent.example_list_with_context.context.CopyFrom(context)
 
 
 def fill_spec(

@@ -118,6 +118,7 @@ class ServerConfig:
         grpc_socket_path: UNIX socket on which gRPC listens too; empty: none.
         host: Address to bind; None: what TensorFlow Serving binds.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
+        enable_session_run: Let callers run any part of a model's graph.
         num_run_threads: Model runs at the same time; 0: chosen from the cores.
         warmup_from_signature: Run each stateless signature once before a version is AVAILABLE.
         drain_delay_s: Seconds between the loss of readiness and the closing of the ports when the server stops.
@@ -134,6 +135,7 @@ class ServerConfig:
     rest_api_enable_cors_support: bool = False
     enable_signature_method_name_check: bool = False
     enable_serialization_as_tensor_content: bool = False
+    enable_session_run: bool = False
     num_run_threads: int = 0
     warmup_from_signature: bool = True
     drain_delay_s: float = 0.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from pyserve.dtypes import Array, DType
 
@@ -113,6 +113,68 @@ class Servable(Protocol):
 
     def unload(self) -> None:
         """Give back everything that the version holds. Called once, when no handle is left."""
+        ...
+
+
+class OutputOf(NamedTuple):
+    """An output of one of several signatures."""
+
+    signature_key: str
+    alias: str
+
+
+@runtime_checkable
+class JointlyRunnable(Protocol):
+    """What a servable may do beyond `Servable`: run several signatures as one.
+
+    For one without it they are run one after another; where signatures share state, others may come in between.
+    """
+
+    def run_jointly(
+        self, outputs: Mapping[str, OutputOf], array: Array, timeout_s: float | None = None
+    ) -> dict[str, Array]:
+        """Execute several signatures of one input each over the same array, blocking the calling thread.
+
+        Args:
+            outputs: What to compute: a name of the caller's choice → output of a declared signature.
+            array: For the input of every signature, of its declared dtype.
+            timeout_s: Time left for all of it, in seconds; None means no limit.
+
+        Returns:
+            An array for each name.
+
+        Raises:
+            ServingError: With the code and text of the failure in the model.
+        """
+        ...
+
+
+@runtime_checkable
+class RunsTensors(Protocol):
+    """What a servable with a graph may do beyond `Servable`: run any part of it. Only for trusted callers."""
+
+    def run_tensors(
+        self,
+        feeds: Mapping[str, Array],
+        fetches: Sequence[str],
+        targets: Sequence[str],
+        timeout_s: float | None = None,
+    ) -> dict[str, Array]:
+        """Feed and fetch tensors by their names in the graph, blocking the calling thread.
+
+        Args:
+            feeds: Arrays by tensor name.
+            fetches: Names of tensors, none twice.
+            targets: Names of operations to run for their effect.
+            timeout_s: Time left for the run, in seconds; None means no limit.
+
+        Returns:
+            An array for each name in `fetches`.
+
+        Raises:
+            NotFoundError: The graph has no tensor or operation of a name.
+            ServingError: With the code and text of the failure in the model.
+        """
         ...
 
 

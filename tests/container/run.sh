@@ -3,8 +3,9 @@
 #
 #   tests/container/run.sh            as root, on Debian or a relative of it; about four minutes, 6 GB of disk
 #
-# It needs the Debian packages podman, runc, netavark, iptables and debootstrap, and installs nothing. The base image is
-# made by debootstrap, with Debian's own Python. With Docker and a registry this script is not needed:
+# It needs the Debian packages podman, runc, netavark, iptables and debootstrap, and installs nothing. podman leaves its
+# chains, empty, in the machine's packet filter. The base image is made by debootstrap, with Debian's own Python. With
+# Docker and a registry this script is not needed:
 #
 #   docker build -t pyserve . && python3 tests/container/check_image.py --engine docker pyserve
 #
@@ -12,7 +13,7 @@
 #   PIP_CONF             a pip.conf for the build; the image never holds it
 #   BUILD_VOLUMES        files and directories to be seen by the build where they are here: a CA file, a wheel directory
 #   SUITE, MIRROR        the Debian release (bookworm) and where debootstrap finds it
-#   WORK                 scratch directory, default a new one under /tmp, removed at the end unless KEEP=1
+#   WORK                 where to make the scratch directory (/tmp); it is removed at the end unless KEEP=1
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -23,14 +24,14 @@ for tool in podman runc debootstrap iptables; do
   }
 done
 
-work=${WORK:-$(mktemp -d /tmp/pyserve-container.XXXXXX)}
-mkdir -p "$work/tmp"
+work=$(mktemp -d "${WORK:-/tmp}/pyserve-container.XXXXXX")
+mkdir "$work/tmp"
 export TMPDIR=$work/tmp  # where the build's pip cache goes
 # A store of our own, so that this machine's images are neither used nor touched. runc, because crun refuses hosts with
 # both versions of control groups.
 engine="podman --root $work/store --runroot $work/state --cgroup-manager cgroupfs --events-backend file --runtime runc"
 finish() {
-  [ "${KEEP:-0}" = 1 ] && return
+  [ "${KEEP:-0}" = 1 ] && echo "kept: $work" && return
   $engine rm --all --force > /dev/null 2>&1 || true
   $engine rmi --all --force > /dev/null 2>&1 || true
   umount -l "$work"/store/overlay 2> /dev/null || true
@@ -38,16 +39,16 @@ finish() {
 }
 trap finish EXIT
 
-if ! $engine image exists localhost/debian-python; then
-  echo "== base image: Debian ${SUITE:-bookworm} with Python"
-  rm -rf "$work/base"
-  debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates \
-    "${SUITE:-bookworm}" "$work/base" ${MIRROR:+"$MIRROR"} > "$work/debootstrap.log"
-  # What Debian's slim images leave out, too.
-  rm -rf "$work"/base/var/cache/apt/* "$work"/base/var/lib/apt/lists/* "$work"/base/usr/share/{doc,man,locale,info}
-  tar -C "$work/base" -c . | $engine import --quiet - localhost/debian-python
-  rm -rf "$work/base"
-fi
+echo "== base image: Debian ${SUITE:-bookworm} with Python"
+debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates \
+  "${SUITE:-bookworm}" "$work/base" ${MIRROR:+"$MIRROR"} > "$work/debootstrap.log" || {
+  tail -5 "$work/debootstrap.log" >&2
+  exit 1
+}
+# What Debian's slim images leave out, too.
+rm -rf "$work"/base/var/cache/apt/* "$work"/base/var/lib/apt/lists/* "$work"/base/usr/share/{doc,man,locale,info}
+tar -C "$work/base" -c . | $engine import --quiet - localhost/debian-python
+rm -rf "$work/base"
 
 echo "== build"
 options=()

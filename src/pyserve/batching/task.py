@@ -88,6 +88,14 @@ class Task:
         self.inputs = {}
         self.handle.release()
 
+    def execute(self, timeout_s: float | None) -> dict[str, Array]:
+        """Have the servable compute the result, on this thread.
+
+        Raises:
+            ServingError: The model's failure.
+        """
+        return self.handle.servable.run(self.signature_key, self.inputs, self.outputs, timeout_s)
+
     def run(self) -> None:
         """Run the signature on this thread, answer, and end the task. Never raises.
 
@@ -100,8 +108,7 @@ class Task:
             if timeout_s is not None and timeout_s <= 0:
                 self.expire()
                 return
-            result = self.handle.servable.run(self.signature_key, self.inputs, self.outputs, timeout_s)
-            self.answer(result)
+            self.answer(self.execute(timeout_s))
         except ServingError as error:
             self.answer(None, error)
         except Exception as error:  # a broken servable must not take its thread along

@@ -71,6 +71,7 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         rest_api_enable_cors_support=values.boolean("rest_api_enable_cors_support"),
         enable_signature_method_name_check=values.boolean("enable_signature_method_name_check"),
         enable_serialization_as_tensor_content=values.boolean("enable_serialization_as_tensor_content"),
+        enable_session_run=values.boolean("enable_session_run"),
         num_run_threads=values.integer("num_run_threads"),
         warmup_from_signature=_warmup(values.text("warmup_from_signature")),
         drain_delay_s=max(0.0, values.number("drain_delay_s")),

@@ -146,6 +146,10 @@ FLAGS: tuple[Flag, ...] = (
         "auto: run each stateless signature once before a version is available; off: do not",
     ),
     _own("num_run_threads", INT32, 0, "model runs at the same time; 0: chosen from the cores"),
+    _own(
+        "enable_session_run", BOOL, False,
+        "offer SessionService/SessionRun; unsafe: callers may run every operation of a model's graph",
+    ),
     _own("drain_delay_s", FLOAT, 0.0, "seconds between the loss of readiness and the closing of the ports"),
     _own("drain_timeout_s", FLOAT, 25.0, "seconds that requests in flight may take to finish at shutdown"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Arrays → the body of a REST predict response, and the body of every REST error.
+"""Arrays → the body of a REST predict, classify or regress response, and the body of every REST error.
 
 Last step of a REST request. Numbers are compatible with TensorFlow Serving by value, not by digits: each one
 reads back to the same float32 or float64, in the shortest form that does (orjson's), and always with a point
@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from pyserve import dtypes
+from pyserve.codec.inference_results import Classifications, Regressions, Result, as_bytes
 from pyserve.codec.json_value import string_token
 from pyserve.dtypes import Array
 from pyserve.errors import InvalidArgumentError
@@ -47,6 +48,40 @@ def predict_body(outputs: Mapping[str, Array], *, row_format: bool) -> bytes:
         return b'{\n    "outputs": ' + _text(alias, array) + b"\n}"
     members = (_member(alias, _text(alias, outputs[alias]), b" " * 8) for alias in sorted(outputs))
     return b'{\n    "outputs": {\n' + b",\n".join(members) + b"\n    }\n}"
+
+
+def result_body(result: Result) -> bytes:
+    """The JSON of a classify or regress response: `results`, with an entry for each example.
+
+    Regress gives its number, classify its `[label, score]` pairs, where a label that the model does not give is
+    `""`, and a score `0.0`.
+    """
+    if isinstance(result, Regressions):
+        return b'{\n    "results": ' + _numbers(result.values) + b"\n}"
+    return b'{\n    "results": [' + b", ".join(_classes(result)) + b"\n    ]\n}"
+
+
+def _classes(result: Classifications) -> Iterable[bytes]:
+    """The text of each example's list of `[label, score]` pairs."""
+    labels, scores = result.labels, result.scores
+    if labels is None:
+        assert scores is not None
+        if scores.size == 0:
+            return [b"[]"] * len(scores)
+        rows = _numbers(scores)[2:-2].split(b"], [")
+        return (b'[["", ' + row.replace(b", ", b'], ["", ') + b"]]" for row in rows)
+    if labels.size == 0:
+        return [b"[]"] * len(labels)
+    names = labels.tolist()
+    tokens = {name: string_token(as_bytes(name)) for name in set(labels.flat)}
+    texts = ([tokens[name] for name in row] for row in names)
+    if scores is None:
+        return (b"[[" + b", 0.0], [".join(row) + b", 0.0]]" for row in texts)
+    numbers = (row.split(b", ") for row in _numbers(scores)[2:-2].split(b"], ["))
+    return (
+        b"[" + b", ".join([b"[%b, %b]" % pair for pair in zip(*both, strict=True)]) + b"]"
+        for both in zip(texts, numbers, strict=True)
+    )
 
 
 def error_body(message: str) -> bytes:

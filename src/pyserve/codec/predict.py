@@ -104,11 +104,11 @@ _MODEL_SPEC = field_tag(2)  # PredictResponse.model_spec
 
 
 @lru_cache(maxsize=1024)
-def _model_spec_field(name: str, version: int, signature_name: str) -> bytes:
+def served_model_spec(name: str, version: int, signature_name: str) -> bytes:
+    """The serialized `ModelSpec` of an answer: what was served, never a label."""
     spec = tfs.ModelSpec(name=name, signature_name=signature_name)
     spec.version.value = version
-    data = spec.SerializeToString()
-    return _MODEL_SPEC + varint(len(data)) + data
+    return spec.SerializeToString()
 
 
 def encode_response(
@@ -135,7 +135,8 @@ def encode_response(
         size = sum(map(len, tensor))
         value = _ENTRY_VALUE + varint(size)
         pieces += (_OUTPUTS + varint(len(head) + len(value) + size) + head + value, *tensor)
-    pieces.append(_model_spec_field(name, version, signature_name))
+    spec = served_model_spec(name, version, signature_name)
+    pieces.append(_MODEL_SPEC + varint(len(spec)) + spec)
     total = sum(map(len, pieces))
     if total > LARGEST_MESSAGE:
         raise ResourceExhaustedError(f"Response of {total} bytes, more than protobuf's {LARGEST_MESSAGE}")

@@ -11,11 +11,14 @@ from types import MappingProxyType
 from pyserve import dtypes
 from pyserve.codec.tensor_proto import decode
 from pyserve.dtypes import DType
-from pyserve.protos import tf
+from pyserve.protos import tf, tfs, to_text
 from pyserve.servable import Signature, TensorSpec
 
 _REFERENCE = 100
 """TensorFlow's number of a reference type is that of the value type plus this; requests see the value."""
+
+_SHOWN_BYTES = 4096
+"""How much of a SignatureDef goes into a message; gRPC callers see a quarter of it."""
 
 
 def signature_from_proto(key: str, proto: tf.SignatureDef) -> Signature:
@@ -35,6 +38,20 @@ def signature_from_proto(key: str, proto: tf.SignatureDef) -> Signature:
         outputs=MappingProxyType({alias: tensor_spec(alias, info) for alias, info in proto.outputs.items()}),
         defaults=MappingProxyType({alias: decode(value) for alias, value in proto.defaults.items()}),
     )
+
+
+def signature_text(signature_def_map: bytes, key: str) -> str:
+    """A signature's SignatureDef in text format, for a message; of bounded length.
+
+    Args:
+        signature_def_map: A serialized SignatureDefMap.
+        key: One of its keys.
+    """
+    proto = tfs.SignatureDefMap.FromString(signature_def_map).signature_def[key]
+    if proto.ByteSize() > _SHOWN_BYTES:
+        proto.ClearField("defaults")  # nobody reads whole tensors in a message
+    text = to_text(proto)
+    return text if len(text) <= _SHOWN_BYTES else text[:_SHOWN_BYTES] + "..."
 
 
 def tensor_spec(alias: str, info: tf.TensorInfo) -> TensorSpec:

@@ -1,4 +1,4 @@
-"""Predict, protocol-neutral: a model's handle, a signature's rules, and a task to run.
+"""Predict and the methods over tf.Examples, protocol-neutral: a model's handle, a signature's rules, a task to run.
 
 A front end opens a request on a model, decodes its inputs by the signature that it finds there, and takes a
 task. Until the task exists the open request owns the servable handle; afterwards the task does.
@@ -11,10 +11,16 @@ from types import TracebackType
 from typing import Self
 
 from pyserve import dtypes
+from pyserve.batching.graph_task import GraphTask
+from pyserve.batching.joint_task import JointTask
 from pyserve.batching.task import Task
+from pyserve.codec.examples import InferenceTask
+from pyserve.codec.signature_def import signature_text
 from pyserve.dtypes import Array
 from pyserve.errors import InvalidArgumentError
+from pyserve.inference import multi_inference
 from pyserve.inference import signature as rules
+from pyserve.inference.example_methods import INPUTS, Method, Plan
 from pyserve.inference.router import Router
 from pyserve.servable import DEFAULT_SIGNATURE, ServableHandle, ServableId, Signature
 
@@ -47,6 +53,7 @@ class OpenRequest:
         self._handle: ServableHandle | None = handle
         self._check_method_name = check_method_name
         self.id: ServableId = handle.id
+        self._servable = handle.servable
         self._signatures: Mapping[str, Signature] = handle.servable.signatures
 
     def signature(self, key: str) -> Signature:
@@ -89,10 +96,63 @@ class OpenRequest:
         rules.check_dtypes(signature, {alias: dtypes.of_array(array) for alias, array in inputs.items()})
         if len(inputs) < len(signature.inputs):
             inputs = {**signature.defaults, **inputs}
+        return Task(self._take_handle(), signature.key, inputs, outputs, deadline)
+
+    def plan(self, method: Method, key: str) -> Plan:
+        """The signature of a Classify or Regress request, found fit for it; an empty key means `serving_default`.
+
+        Raises:
+            InvalidArgumentError: There is none, or it does not suit the method.
+        """
+        return multi_inference.plan_one(
+            method, key, self._signatures, self._declared, check_method_name=self._check_method_name
+        )
+
+    def plans(self, tasks: Sequence[InferenceTask]) -> list[Plan]:
+        """The signatures of a MultiInference request, each found fit for its method.
+
+        Raises:
+            InvalidArgumentError, UnimplementedError: The first task that is wrong.
+        """
+        return multi_inference.plan_several(
+            tasks, self._signatures, self._declared, check_method_name=self._check_method_name
+        )
+
+    def examples_task(self, plans: Sequence[Plan], examples: Array, deadline: float | None) -> Task:
+        """The task that runs the plans over the same examples; it takes over the handle.
+
+        Args:
+            plans: At least one, of different signatures of this servable.
+            examples: Serialized tf.Examples, a string tensor of rank 1.
+            deadline: On `time.monotonic()`, for all of it; None: no limit.
+
+        Raises:
+            InvalidArgumentError: A signature takes no strings.
+        """
+        if len(plans) == 1:
+            return self.task(plans[0].signature, {INPUTS: examples}, plans[0].outputs, deadline)
+        rules.check_shared_dtype((plan.signature for plan in plans), dtypes.of_array(examples))
+        wanted = multi_inference.wanted_outputs(plans)
+        return JointTask(self._take_handle(), wanted, examples, deadline)
+
+    def graph_task(
+        self,
+        feeds: Mapping[str, Array],
+        fetches: Sequence[str],
+        targets: Sequence[str],
+        deadline: float | None,
+    ) -> Task:
+        """The task of a SessionRun request; it takes over the handle. Nothing is checked before it runs."""
+        return GraphTask(self._take_handle(), feeds, fetches, targets, deadline)
+
+    def _take_handle(self) -> ServableHandle:
         handle, self._handle = self._handle, None
         if handle is None:
             raise RuntimeError("a request has one task")
-        return Task(handle, signature.key, inputs, outputs, deadline)
+        return handle
+
+    def _declared(self, key: str) -> str:
+        return signature_text(self._servable.signature_def_map, key)
 
     def _checked(self, signature: Signature) -> Signature:
         if self._check_method_name:

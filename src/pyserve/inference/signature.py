@@ -11,7 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyserve.errors import FailedPreconditionError, InternalError, InvalidArgumentError
-from pyserve.servable import CLASSIFY_METHOD, DEFAULT_SIGNATURE, PREDICT_METHOD, REGRESS_METHOD, Signature
+from pyserve.servable import (
+    CLASSIFY_METHOD,
+    DEFAULT_SIGNATURE,
+    PREDICT_METHOD,
+    REGRESS_METHOD,
+    Signature,
+    TensorSpec,
+)
 
 if TYPE_CHECKING:
     from pyserve.dtypes import DType
@@ -90,9 +97,20 @@ def check_dtypes(signature: Signature, dtypes: Mapping[str, DType]) -> None:
     feeds = sorted(signature.inputs.values(), key=lambda spec: spec.tensor_name)
     for index, spec in enumerate(feeds):
         if spec.alias in wrong:
-            raise InvalidArgumentError(
-                f"Expects arg[{index}] to be {spec.dtype.name} but {wrong[spec.alias].name} is provided"
-            )
+            raise _wrong_dtype(index, spec, wrong[spec.alias])
+
+
+def check_shared_dtype(signatures: Iterable[Signature], dtype: DType) -> None:
+    """Refuse an array that is fed to every input of several signatures, where one has another dtype declared."""
+    # Signatures may share an input tensor, which is then fed once.
+    feeds = {spec.tensor_name: spec for signature in signatures for spec in signature.inputs.values()}
+    for index, name in enumerate(sorted(feeds)):
+        if feeds[name].dtype is not dtype:
+            raise _wrong_dtype(index, feeds[name], dtype)
+
+
+def _wrong_dtype(index: int, spec: TensorSpec, dtype: DType) -> InvalidArgumentError:
+    return InvalidArgumentError(f"Expects arg[{index}] to be {spec.dtype.name} but {dtype.name} is provided")
 
 
 def chosen_outputs(signature: Signature, output_filter: Sequence[str]) -> Sequence[str]:

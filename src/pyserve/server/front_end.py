@@ -42,7 +42,10 @@ class FrontEnd:
         self._codec_threads = ThreadPoolExecutor(_CODEC_THREADS, "pyserve-codec")
         dispatcher = Dispatcher(core.scheduler.submit, self._codec_threads)
         handlers = tfs_methods.handlers(
-            core.prediction, core.models, as_content=config.enable_serialization_as_tensor_content
+            core.prediction,
+            core.models,
+            as_content=config.enable_serialization_as_tensor_content,
+            session_run=config.enable_session_run,
         )
         timeout_ms = config.rest_api_timeout_in_ms
         admin = AdminApi(readiness)
@@ -78,6 +81,8 @@ class FrontEnd:
         """
         config = self._config
         logger.info("Using InsecureServerCredentials")
+        if config.enable_session_run:
+            logger.warning("SessionRun is enabled: callers may run every operation of the models' graphs")
         host = config.host or _GRPC_HOST
         self.grpc_port = await self._grpc.start(host, config.port, config.grpc_socket_path)
         if self.grpc_port is not None:

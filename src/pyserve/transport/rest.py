@@ -9,12 +9,16 @@ import time
 import zlib
 from collections.abc import Callable
 
+from pyserve.codec.json_examples import ExamplesDocument
 from pyserve.codec.json_predict import PredictDocument
-from pyserve.codec.json_writer import error_body, predict_body
+from pyserve.codec.json_writer import error_body, predict_body, result_body
 from pyserve.codec.model_json import metadata_body, status_body
-from pyserve.errors import InvalidArgumentError, Status, UnimplementedError
+from pyserve.dtypes import Array
+from pyserve.errors import InvalidArgumentError, Status
 from pyserve.inference.call import Call
+from pyserve.inference.example_methods import Method
 from pyserve.inference.model_service import ModelService
+from pyserve.inference.multi_inference import CLASSIFY, REGRESS
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.transport import rest_url
 from pyserve.transport.admin import AdminApi
@@ -37,7 +41,7 @@ class RestApi:
     """The `/v1/` API. Thread-safe: large requests are begun on other threads than small ones.
 
     Args:
-        prediction: Predict.
+        prediction: Predict, classify, regress.
         models: Status and metadata.
         admin: Answers pyserve's own URLs.
         timeout_s: Limit of a model run; None: no limit.
@@ -88,7 +92,8 @@ class RestApi:
             case "predict":
                 return self._predict(target, inflated(request))
             case verb:
-                raise UnimplementedError(f"REST method {verb} is not supported yet")
+                method = CLASSIFY if verb == "classify" else REGRESS
+                return self._examples(target, method, inflated(request))
 
     def error(self, status: Status) -> HttpResponse:
         """The response that reports a failure."""
@@ -110,13 +115,30 @@ class RestApi:
 
     def _predict(self, target: rest_url.Target, body: bytes) -> Call[HttpResponse]:
         document = PredictDocument.parse(body)
-        deadline = None if self._timeout_s is None else self._clock() + self._timeout_s
+        deadline = self._deadline()
         with self._prediction.open(target.name, target.version, target.label) as request:
             signature = request.signature_for_rest(document.signature_name)
             tensors = document.tensors(signature.inputs)
             task = request.task(signature, tensors.arrays, (), deadline)
         row_format = tensors.row_format
         return Call(task, lambda outputs: self._ok(predict_body(outputs, row_format=row_format)))
+
+    def _examples(self, target: rest_url.Target, method: Method, body: bytes) -> Call[HttpResponse]:
+        document = ExamplesDocument.parse(body)
+        examples = document.examples.array()
+        deadline = self._deadline()
+        with self._prediction.open(target.name, target.version, target.label) as request:
+            plan = request.plan(method, document.signature_name)
+            task = request.examples_task([plan], examples, deadline)
+        num_examples = len(examples)
+
+        def finish(outputs: dict[str, Array]) -> HttpResponse:
+            return self._ok(result_body(method.result(outputs, num_examples)))
+
+        return Call(task, finish)
+
+    def _deadline(self) -> float | None:
+        return None if self._timeout_s is None else self._clock() + self._timeout_s
 
 
 def inflated(request: HttpRequest) -> bytes:

@@ -14,6 +14,7 @@ from pyserve.inference.model_service import ModelService
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.inference.signature import check_input_names, check_known_names
 from pyserve.protos import tfs, wkt
+from pyserve.transport import tfs_examples, tfs_session
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
@@ -21,17 +22,24 @@ _SIGNATURE_DEF = "signature_def"
 
 
 def handlers(
-    prediction: PredictionService, models: ModelService, *, as_content: bool = False
+    prediction: PredictionService,
+    models: ModelService,
+    *,
+    as_content: bool = False,
+    session_run: bool = False,
 ) -> Mapping[str, Handler]:
     """Full method name → handler.
 
     Args:
-        prediction: Predict.
+        prediction: Predict, Classify, Regress, MultiInference.
         models: Status and metadata.
         as_content: Answer Predict with `tensor_content` (`--enable_serialization_as_tensor_content`).
+        session_run: Offer SessionService too (`--enable_session_run`).
     """
     return {
         _PREDICTION + "Predict": functools.partial(_predict, prediction, as_content),
+        **tfs_examples.handlers(prediction),
+        **(tfs_session.handlers(prediction, as_content=as_content) if session_run else {}),
         _PREDICTION + "GetModelMetadata": functools.partial(_get_model_metadata, models),
         _MODEL + "GetModelStatus": functools.partial(_get_model_status, models),
     }

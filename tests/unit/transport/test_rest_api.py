@@ -127,7 +127,7 @@ def test_a_refused_request_gives_its_handle_back(body: bytes) -> None:
         ("GET", "/v1/models/m", 404),
         ("TRACE", "/v1/models/m", 501),
         ("BREW", "/v1/models/m", 501),
-        ("POST", "/v1/models/m:classify", 501),
+        ("POST", "/v1/models/m:classify", 400),
         ("POST", "/v1/models/nope:predict", 404),
         ("DELETE", "/v1/models/m", 400),
     ],

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from pyserve.backends.saved_model import garbage, meta_graph, runtime
 from pyserve.backends.saved_model.failures import to_serving_error
@@ -20,7 +22,7 @@ from pyserve.config import TensorFlowOptions
 from pyserve.dtypes import BY_NUMBER
 from pyserve.errors import FailedPreconditionError, ServingError, UnimplementedError
 from pyserve.protos import tf, tfs
-from pyserve.servable import Servable, Signature
+from pyserve.servable import Servable, Signature, TensorSpec
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ class SavedModelLoader:
                 refusals[key] = FailedPreconditionError(
                     f'Signature "{key}" cannot be served: its tensor {missing} is not in the graph'
                 )
+            else:
+                signatures[key] = _with_types_of_graph(session, signatures[key])
         for key, refusal in sorted(refusals.items()):
             if key != meta_graph.INIT_OP_KEY:
                 _log.warning("%s: %s", self._path, refusal.message, extra={"signature": key})
@@ -136,6 +140,20 @@ def _traits(
         for key, signature in signatures.items()
         if key not in refusals
     }
+
+
+def _with_types_of_graph(session: GraphSession, signature: Signature) -> Signature:
+    """The signature with the element types that its tensors have in the graph.
+
+    A SignatureDef may declare others, and TensorFlow Serving feeds by the graph: one of its own sample models
+    regresses serialized Examples by an input that is declared to be a float.
+    """
+
+    def corrected(specs: Mapping[str, TensorSpec]) -> Mapping[str, TensorSpec]:
+        types = {alias: BY_NUMBER[session.element_type(spec.tensor_name)] for alias, spec in specs.items()}
+        return MappingProxyType({alias: replace(spec, dtype=types[alias]) for alias, spec in specs.items()})
+
+    return replace(signature, inputs=corrected(signature.inputs), outputs=corrected(signature.outputs))
 
 
 def _missing_tensor(session: GraphSession, signature: Signature) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from pyserve import dtypes
 from pyserve.backends.saved_model.pace import Pace
 from pyserve.backends.saved_model.session import GraphSession
 from pyserve.dtypes import Array, DType
-from pyserve.errors import DeadlineExceededError
-from pyserve.servable import Signature
+from pyserve.errors import DeadlineExceededError, NotFoundError, UnimplementedError
+from pyserve.servable import OutputOf, Signature
 
 TIMED_OUT = "Timed out waiting for notification"
 """What C++ says when a run is over its time."""
@@ -40,6 +40,7 @@ class Program:
     def __init__(
         self, session: GraphSession, signature: Signature, outputs: Sequence[str], *, paced: bool
     ) -> None:
+        self.signature = signature
         self._session = session
         self._inputs = [
             (alias, session.endpoint(spec.tensor_name), spec.dtype.numpy)
@@ -68,11 +69,7 @@ class Program:
             DeadlineExceededError: There is no time left at all.
             tf.errors.OpError, TypeError, ValueError: As TensorFlow raises them.
         """
-        timeout_ms = 0
-        if timeout_s is not None:
-            if timeout_s <= 0:
-                raise DeadlineExceededError(TIMED_OUT)
-            timeout_ms = math.ceil(min(timeout_s, 1e6) * 1000)
+        timeout_ms = _milliseconds(timeout_s)
         feeds: dict[Any, Array] = {}
         input_bytes = 0
         for alias, endpoint, dtype in self._inputs:
@@ -97,6 +94,79 @@ class Program:
         for alias, source in self._from_input:
             results[alias] = inputs[source]
         return results
+
+
+def run_tensors(
+    session: GraphSession,
+    feeds: Mapping[str, Array],
+    fetches: Sequence[str],
+    targets: Sequence[str],
+    timeout_s: float | None,
+) -> dict[str, Array]:
+    """One run of tensors and operations by their names in the graph; nothing is kept for a later one.
+
+    Raises:
+        NotFoundError: The graph has no tensor or operation of a name.
+        UnimplementedError: A tensor to fetch is a handle of a resource, which has no form on the wire.
+        DeadlineExceededError: There is no time left at all.
+        tf.errors.OpError, TypeError, ValueError: As TensorFlow raises them.
+    """
+    timeout_ms = _milliseconds(timeout_s)
+    fed = {_found(session.endpoint, "Tensor", name): _native(array) for name, array in feeds.items()}
+    fetched = [_found(session.endpoint, "Tensor", name) for name in fetches]
+    run = [_found(session.operation, "Operation", name) for name in targets]
+    types = [dtypes.BY_NUMBER[session.element_type(name)] for name in fetches]
+    for name, dtype in zip(fetches, types, strict=True):
+        if dtype.numpy is None:
+            raise UnimplementedError(
+                f"Tensor {name} has the type {dtype.name}, which has no form on the wire"
+            )
+    values = session.run(fed, fetched, targets=run, timeout_ms=timeout_ms)
+    return {name: as_array(value, dtype) for name, value, dtype in zip(fetches, values, types, strict=True)}
+
+
+def _found(find: Callable[[str], Any], what: str, name: str) -> Any:
+    try:
+        return find(name)
+    except (KeyError, ValueError, TypeError):
+        raise NotFoundError(f"{what} {name} is not in the graph") from None
+
+
+def _milliseconds(timeout_s: float | None) -> int:
+    """A time limit as TensorFlow takes it, 0 for none.
+
+    Raises:
+        DeadlineExceededError: There is no time left at all.
+    """
+    if timeout_s is None:
+        return 0
+    if timeout_s <= 0:
+        raise DeadlineExceededError(TIMED_OUT)
+    return math.ceil(min(timeout_s, 1e6) * 1000)
+
+
+def joined(signatures: Mapping[str, Signature], outputs: Sequence[OutputOf]) -> Signature:
+    """Several signatures as one: what makes a joint run out of a program.
+
+    Args:
+        signatures: By key.
+        outputs: The outputs wanted of them.
+
+    Returns:
+        A signature with an input for each distinct tensor that they are fed by, named after it, and an output for
+        each one wanted, named by its place in `outputs`.
+    """
+    keys = dict.fromkeys(output.signature_key for output in outputs)
+    inputs = {_full(spec.tensor_name): spec for key in keys for spec in signatures[key].inputs.values()}
+    return Signature(
+        key=",".join(keys),
+        method_name="",
+        inputs=inputs,
+        outputs={
+            str(place): signatures[output.signature_key].outputs[output.alias]
+            for place, output in enumerate(outputs)
+        },
+    )
 
 
 def as_array(value: Any, dtype: DType) -> Array:

@@ -63,10 +63,18 @@ class GraphSession:
         found = self._graph.get_tensor_by_name(_full_name(tensor))
         return found._as_tf_output() if self.direct else found
 
+    def operation(self, name: str) -> Any:
+        """What `run` takes for an operation.
+
+        Raises:
+            KeyError, ValueError: The graph has none of this name.
+        """
+        found = self._graph.get_operation_by_name(name)
+        return found._c_op if self.direct else found
+
     def run_op(self, op: str, feeds: Mapping[str, object]) -> None:
         """Run an operation of the graph for its effect."""
-        found = self._graph.get_operation_by_name(op.partition(":")[0])
-        target = found._c_op if self.direct else found
+        target = self.operation(op.partition(":")[0])
         self.run({self.endpoint(name): value for name, value in feeds.items()}, (), targets=(target,))
 
     def run(
