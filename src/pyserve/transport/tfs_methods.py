@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError, Message
 
 from pyserve.codec.predict import ModelSpec, decode_request, encode_response
+from pyserve.codec.tensor_proto import EXPANSION_LIMIT
 from pyserve.errors import InvalidArgumentError
 from pyserve.inference.call import Call, Handler
 from pyserve.inference.model_service import ModelService
@@ -21,7 +22,11 @@ _SIGNATURE_DEF = "signature_def"
 
 
 def handlers(
-    prediction: PredictionService, models: ModelService, *, as_content: bool = False
+    prediction: PredictionService,
+    models: ModelService,
+    *,
+    as_content: bool = False,
+    expansion_limit: int = EXPANSION_LIMIT,
 ) -> Mapping[str, Handler]:
     """Full method name → handler.
 
@@ -29,16 +34,17 @@ def handlers(
         prediction: Predict.
         models: Status and metadata.
         as_content: Answer Predict with `tensor_content` (`--enable_serialization_as_tensor_content`).
+        expansion_limit: How large, in bytes, a tensor may become that carries fewer values than elements.
     """
     return {
-        _PREDICTION + "Predict": functools.partial(_predict, prediction, as_content),
+        _PREDICTION + "Predict": functools.partial(_predict, prediction, as_content, expansion_limit),
         _PREDICTION + "GetModelMetadata": functools.partial(_get_model_metadata, models),
         _MODEL + "GetModelStatus": functools.partial(_get_model_status, models),
     }
 
 
 def _predict(
-    service: PredictionService, as_content: bool, data: bytes, deadline: float | None
+    service: PredictionService, as_content: bool, expansion_limit: int, data: bytes, deadline: float | None
 ) -> Call[bytes]:
     message = decode_request(data)
     spec = message.model_spec
@@ -48,7 +54,11 @@ def _predict(
         signature = request.signature(spec.signature_name)
         check_input_names(signature, message.aliases)
         # Only what the signature declares is decoded: the rest would cost memory and be refused anyway.
-        inputs = {alias: message.array(alias) for alias in message.aliases if alias in signature.inputs}
+        inputs = {
+            alias: message.array(alias, expansion_limit)
+            for alias in message.aliases
+            if alias in signature.inputs
+        }
         check_known_names(signature, message.aliases)
         task = request.task(signature, inputs, message.output_filter, deadline)
     encode = functools.partial(
