@@ -58,7 +58,7 @@ class Dispatcher:
             return begun
         code = Code.CANCELLED  # what a caller that goes away leaves behind
         try:
-            answer = await self._run(begun)
+            answer: T = await self._run(begun)
             code = Code.OK
             return answer
         except Exception as error:

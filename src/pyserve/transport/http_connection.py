@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -94,9 +94,9 @@ class _TurnedAway(asyncio.Protocol):
     """A connection over the limit: told so, and closed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(_TURNED_AWAY)
-        transport.close()
+        connection = cast("asyncio.Transport", transport)  # uvloop's is none by name
+        connection.write(_TURNED_AWAY)
+        connection.close()
 
 
 class Connections(web.Server):

@@ -98,6 +98,8 @@ class HttpServer:
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=self._idle_timeout_s,
+            # How long the rest of a refused body is read and thrown away, so that the caller gets to see the answer.
+            lingering_time=min(10.0, self._idle_timeout_s),
             logger=_parser_log,
             max_field_size=_MAX_FIELD_BYTES,
             max_line_size=_MAX_LINE_BYTES,
