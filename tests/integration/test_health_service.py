@@ -98,6 +98,7 @@ def test_draining(tmp_path: Path) -> None:
             with pytest.raises(grpc.RpcError) as caught:
                 next(watch)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert caught.value.details() == "The server is shutting down"
         stopping.join(10)
         assert not stopping.is_alive()
 

@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import get_ident
-from typing import ClassVar
+from typing import ClassVar, cast
 
 Labels = tuple[str, ...]
 """Values of a metric's labels, in the order in which it declares them."""
@@ -94,7 +94,7 @@ class Histogram:
         self.labels = tuple(labels)
         self.limits = tuple(limits)
         self._none: list[float] = [0] * (len(self.limits) + 1) + [0.0]
-        # Per thread and labels: the buckets' counts, and behind them the sum.
+        # Per thread and labels: the buckets' counts, which stay int, and behind them the sum.
         self._threads: dict[int, dict[Labels, list[float]]] = {}
 
     def observe(self, labels: Labels, value: float) -> None:
@@ -117,7 +117,7 @@ class Histogram:
                 total = totals.get(labels)
                 totals[labels] = seen if total is None else [a + b for a, b in zip(total, seen, strict=True)]
         return {
-            labels: Distribution(tuple(int(count) for count in total[:-1]), total[-1])
+            labels: Distribution(cast("tuple[int, ...]", tuple(total[:-1])), total[-1])
             for labels, total in sorted(totals.items())
         }
 
