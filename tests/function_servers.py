@@ -1,7 +1,7 @@
 """Embedded servers over Python callables: a whole server with its sockets, up in milliseconds, without TensorFlow.
 
 Each version directory is served as `y = x / 2 + 2`. A version whose directory holds a file `slow` waits at each run
-until the server's gate is opened.
+until the server's gate is opened; one with a file `large` answers each row with five million numbers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pyserve import Server, ServerConfig, dtypes
 from pyserve.backends.function import FunctionServable, predict_signature
@@ -53,13 +55,14 @@ class _Loader:
     def load(self) -> Servable:
         if (self._path / "broken").exists():
             raise NotFoundError("broken on purpose")
-        backend, slow = self._backend, (self._path / "slow").exists()
+        backend = self._backend
+        slow, large = (self._path / "slow").exists(), (self._path / "large").exists()
 
         def run(x: Array) -> Mapping[str, Array]:
             if slow:
                 backend.entered.release()
                 backend.gate.wait(60)
-            return {"y": x / 2 + 2}
+            return {"y": np.repeat(x, 5_000_000) if large else x / 2 + 2}
 
         x, y = TensorSpec("x", dtypes.FLOAT, (None,)), TensorSpec("y", dtypes.FLOAT, (None,))
         return FunctionServable([(predict_signature([x], [y]), run)])
