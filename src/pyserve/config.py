@@ -107,6 +107,27 @@ class TensorFlowOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request, one caller, or all together may take (flags of the same names; docs/limits.md).
+
+    Attributes:
+        rest_api_max_body_bytes: A REST request's body as it is sent.
+        rest_api_max_inflated_bytes: A gzip body after it was inflated.
+        rest_api_idle_timeout_s: Silence on a REST connection.
+        max_tensor_expansion_bytes: A tensor that carries fewer values than elements.
+        max_inflight_bytes: All requests that are not answered yet; 0: a quarter of the memory.
+        max_connections: On each port; 0: half of the files that the process may open.
+    """
+
+    rest_api_max_body_bytes: int = 2**31 - 1
+    rest_api_max_inflated_bytes: int = 100 * 2**20
+    rest_api_idle_timeout_s: float = 50.0
+    max_tensor_expansion_bytes: int = 2**28
+    max_inflight_bytes: int = 0
+    max_connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Everything that a server needs to know. The defaults are TensorFlow Serving's.
 
@@ -117,6 +138,9 @@ class ServerConfig:
         admin_port: HTTP port for health and readiness, open from the first second; None: none; 0: any free port.
         grpc_socket_path: UNIX socket on which gRPC listens too; empty: none.
         host: Address to bind; None: what TensorFlow Serving binds.
+        grpc_channel_arguments: For grpcio's server, by name.
+        enable_grpc_healthcheck_service: Offer grpc.health.v1.
+        metrics_path: URL path of the metrics page on the REST port; None: no page.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         enable_session_run: Let callers run any part of a model's graph.
         num_run_threads: Model runs at the same time; 0: chosen from the cores.
@@ -131,6 +155,9 @@ class ServerConfig:
     admin_port: int | None = None
     grpc_socket_path: str = ""
     host: str | None = None
+    grpc_channel_arguments: Mapping[str, int | str] = field(default_factory=lambda: MappingProxyType({}))
+    enable_grpc_healthcheck_service: bool = False
+    metrics_path: str | None = None
     rest_api_timeout_in_ms: int = 30_000
     rest_api_enable_cors_support: bool = False
     enable_signature_method_name_check: bool = False
@@ -140,6 +167,7 @@ class ServerConfig:
     warmup_from_signature: bool = True
     drain_delay_s: float = 0.0
     drain_timeout_s: float = 25.0
+    limits: Limits = field(default_factory=Limits)
     load: LoadOptions = field(default_factory=LoadOptions)
     tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
 

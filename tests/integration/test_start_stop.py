@@ -101,6 +101,25 @@ STARTS = [
         255,
         ["UNIMPLEMENTED: --use_alts_credentials is refused"],
     ),
+    Start(
+        "monitoring config file missing",
+        [HPT, "--rest_api_port=8501", "--monitoring_config_file=/nope/monitoring.config"],
+        255,
+        ["Failed to start server. Error: NOT_FOUND: /nope/monitoring.config; No such file or directory"],
+    ),
+    Start(
+        "monitoring config file broken",
+        [HPT, "--rest_api_port=8501", "--monitoring_config_file={text}"],
+        255,
+        ["Failed to start server. Error: INVALID_ARGUMENT: Invalid protobuf file: '{text}'"],
+        ["Error parsing text-format tensorflow.serving.MonitoringConfig: 1:"],
+    ),
+    Start(
+        "channel argument without a value",
+        [HPT, "--grpc_channel_arguments=grpc.max_concurrent_streams"],
+        255,
+        ["Failed to start server. Error: INVALID_ARGUMENT: --grpc_channel_arguments: 'grpc.max_concurrent"],
+    ),
     Start("TLS is never ignored", [HPT, "--ssl_config_file=/x"], 255, ["--ssl_config_file"]),
     Start(
         "log format", [HPT, "--log_format=xml"], 255, [], ["--log_format must be one of text, json; was xml"]

@@ -32,10 +32,13 @@ class Task:
 
     `on_answer(task)` is called once, on the thread that answers; set it before submitting. From then on exactly
     one of `result` and `error` is not None. `answer` may be called from any thread.
+
+    `submitted_at` and `answered_at` are points on `time.perf_counter()`, for metrics; whoever submits sets the first.
     """
 
     __slots__ = (
-        "_answered", "deadline", "error", "handle", "inputs", "on_answer", "outputs", "result", "signature_key",
+        "_answered", "answered_at", "deadline", "error", "handle", "inputs", "on_answer", "outputs", "result",
+        "signature_key", "submitted_at",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +57,7 @@ class Task:
         self.result: dict[str, Array] | None = None
         self.error: ServingError | None = None
         self.on_answer: Callable[[Task], None] | None = None
+        self.submitted_at = self.answered_at = 0.0
         self._answered = threading.Lock()  # taken once and never given back: the right to answer
 
     @property
@@ -70,6 +74,7 @@ class Task:
             return False
         self.result = result
         self.error = error
+        self.answered_at = time.perf_counter()
         if self.on_answer is not None:
             self.on_answer(self)
         return True

@@ -7,16 +7,19 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from pyserve.cli.flags import State, Value, set_away_from_default
+from pyserve.cli.flags import Flag, FlagValueError, Kind, State, Value, parse_value, set_away_from_default
 from pyserve.cli.table import FLAGS
 from pyserve.codec.model_config import parse_model_config
+from pyserve.codec.monitoring_config import parse_monitoring_config
 from pyserve.codec.session_config import parse_session_config
-from pyserve.config import LoadOptions, ModelConfig, ServerConfig, TensorFlowOptions
+from pyserve.config import Limits, LoadOptions, ModelConfig, ServerConfig, TensorFlowOptions
 from pyserve.errors import InvalidArgumentError, UnimplementedError
 
 logger = logging.getLogger(__name__)
 
 _DEFAULTS: Mapping[str, Value] = {flag.name: flag.default for flag in FLAGS}
+# Channel arguments have no row in the table; their integers are read by the same rule.
+_INT32 = Flag("", Kind.INT32, 0, "")
 
 
 class _Values:
@@ -67,6 +70,9 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         admin_port=values.integer("admin_port") or None,
         grpc_socket_path=values.text("grpc_socket_path"),
         host=values.text("host") or None,
+        grpc_channel_arguments=channel_arguments(values.text("grpc_channel_arguments")),
+        enable_grpc_healthcheck_service=values.boolean("enable_grpc_healthcheck_service"),
+        metrics_path=_metrics_path(values, read_file),
         rest_api_timeout_in_ms=values.integer("rest_api_timeout_in_ms"),
         rest_api_enable_cors_support=values.boolean("rest_api_enable_cors_support"),
         enable_signature_method_name_check=values.boolean("enable_signature_method_name_check"),
@@ -76,6 +82,7 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         warmup_from_signature=_warmup(values.text("warmup_from_signature")),
         drain_delay_s=max(0.0, values.number("drain_delay_s")),
         drain_timeout_s=max(0.0, values.number("drain_timeout_s")),
+        limits=_limits(values),
         load=LoadOptions(
             file_system_poll_wait_seconds=values.integer("file_system_poll_wait_seconds"),
             max_num_load_retries=values.integer("max_num_load_retries"),
@@ -86,6 +93,61 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
             fail_on_initial_load_error=values.boolean("fail_on_initial_load_error"),
         ),
         tensorflow=_tensorflow(values, tags, read_file),
+    )
+
+
+def channel_arguments(text: str) -> dict[str, int | str]:
+    """The arguments of `--grpc_channel_arguments`: integers where they read as int32, text otherwise.
+
+    Of an item only the first two pieces between equal signs count; the last of several with one name wins.
+
+    Raises:
+        InvalidArgumentError: An item has no equal sign.
+    """
+    arguments: dict[str, int | str] = {}
+    for item in text.split(",") if text else ():
+        name, *rest = item.split("=")
+        if not rest:
+            raise InvalidArgumentError(f"--grpc_channel_arguments: '{item}' is not of the form name=value")
+        try:
+            value = parse_value(_INT32, rest[0])
+        except FlagValueError:
+            value = rest[0]
+        arguments[name] = cast("int | str", value)
+    return arguments
+
+
+def _metrics_path(values: _Values, read_file: Callable[[str], str]) -> str | None:
+    config_file = values.text("monitoring_config_file")
+    if not config_file:
+        return None
+    if not values.integer("rest_api_port"):
+        logger.warning("--monitoring_config_file is not read: metrics are served on --rest_api_port")
+        return None
+    return parse_monitoring_config(read_file(config_file), config_file)
+
+
+_AT_LEAST = {
+    "rest_api_max_body_bytes": 1,
+    "rest_api_max_inflated_bytes": 1,
+    "rest_api_idle_timeout_s": 0.001,
+    "max_tensor_expansion_bytes": 0,
+    "max_inflight_bytes": 0,
+    "max_connections": 0,
+}
+
+
+def _limits(values: _Values) -> Limits:
+    for name, least in _AT_LEAST.items():
+        if not values.number(name) >= least:
+            raise InvalidArgumentError(f"--{name} must be at least {least}; was {values.number(name):g}")
+    return Limits(
+        rest_api_max_body_bytes=values.integer("rest_api_max_body_bytes"),
+        rest_api_max_inflated_bytes=values.integer("rest_api_max_inflated_bytes"),
+        rest_api_idle_timeout_s=values.number("rest_api_idle_timeout_s"),
+        max_tensor_expansion_bytes=values.integer("max_tensor_expansion_bytes"),
+        max_inflight_bytes=values.integer("max_inflight_bytes"),
+        max_connections=values.integer("max_connections"),
     )
 
 

@@ -82,7 +82,7 @@ FLAGS: tuple[Flag, ...] = (
     _flag("platform_config_file", STRING, "", "text file of PlatformConfigMap", REFUSED, _LATER),
     _flag("per_process_gpu_memory_fraction", FLOAT, 0.0, "share of GPU memory to take; 0: automatic"),
     _flag("saved_model_tags", STRING, "serve", "comma-separated tags of the MetaGraph to load"),
-    _flag("grpc_channel_arguments", STRING, "", "gRPC channel arguments, k=v,k=v", WARNED, _LATER),
+    _flag("grpc_channel_arguments", STRING, "", "gRPC channel arguments, k=v,k=v"),
     _flag(
         "grpc_max_threads", INT32, 4 * _CPUS, "upper limit of gRPC threads",
         ACCEPTED, "one event loop serves every connection",
@@ -96,7 +96,7 @@ FLAGS: tuple[Flag, ...] = (
         WARNED, _LATER,
     ),
     _flag("version", BOOL, False, "print versions and exit"),
-    _flag("monitoring_config_file", STRING, "", "text file of MonitoringConfig", WARNED, _LATER),
+    _flag("monitoring_config_file", STRING, "", "text file of MonitoringConfig: the metrics page"),
     _flag(
         "remove_unused_fields_from_bundle_metagraph", BOOL, True, "keep only signatures of the MetaGraph",
         ACCEPTED, "pyserve never keeps more",
@@ -115,7 +115,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     _flag(
         "enable_profiler", BOOL, True, "offer the profiler service",
-        ACCEPTED, "the service is not offered",
+        ACCEPTED, "the service is not offered, its calls are answered UNIMPLEMENTED",
     ),
     _flag(
         "thread_pool_factory_config_file", STRING, "", "text file of ThreadPoolFactoryConfig",
@@ -125,7 +125,7 @@ FLAGS: tuple[Flag, ...] = (
     _flag(
         "skip_initialize_tpu", BOOL, False, "do not initialise TPUs", ACCEPTED, "there is no TPU support",
     ),
-    _flag("enable_grpc_healthcheck_service", BOOL, False, "offer grpc.health.v1", WARNED, _LATER),
+    _flag("enable_grpc_healthcheck_service", BOOL, False, "offer grpc.health.v1"),
     _flag(
         "enable_serialization_as_tensor_content", BOOL, False,
         "answer Predict with tensor_content instead of typed fields (gRPC)",
@@ -152,4 +152,15 @@ FLAGS: tuple[Flag, ...] = (
     ),
     _own("drain_delay_s", FLOAT, 0.0, "seconds between the loss of readiness and the closing of the ports"),
     _own("drain_timeout_s", FLOAT, 25.0, "seconds that requests in flight may take to finish at shutdown"),
+    _own("rest_api_max_body_bytes", INT64, 2**31 - 1, "size of a REST request's body as it is sent"),
+    _own("rest_api_max_inflated_bytes", INT64, 100 * 2**20, "size of a gzip body after inflating"),
+    _own("rest_api_idle_timeout_s", FLOAT, 50.0, "seconds that a REST connection may be silent"),
+    _own(
+        "max_tensor_expansion_bytes", INT64, 2**28,
+        "size to which a tensor that carries fewer values than elements is expanded",
+    ),
+    _own(
+        "max_inflight_bytes", INT64, 0, "size of all requests that are not answered yet; 0: a quarter of the memory"
+    ),
+    _own("max_connections", INT32, 0, "connections on each port; 0: half of the files that may be open"),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
-from pyserve.codec.tensor_proto import decode
+from pyserve.codec.tensor_proto import EXPANSION_LIMIT, decode
 from pyserve.codec.tensor_writer import Piece, encode_pieces, field_tag, varint
 from pyserve.dtypes import Array
 from pyserve.errors import InvalidArgumentError, ResourceExhaustedError
@@ -69,15 +69,15 @@ class PredictRequest:
         """The names of the inputs that were sent."""
         return tuple(self.tensors)
 
-    def array(self, alias: str) -> Array:
-        """The array of one input that was sent.
+    def array(self, alias: str, expansion_limit: int = EXPANSION_LIMIT) -> Array:
+        """The array of one input that was sent; for the limit, in bytes, see `tensor_proto.decode`.
 
         Raises:
             InvalidArgumentError: `tensor parsing error: <alias>`, and then the reason, which TensorFlow Serving
                 keeps to itself.
         """
         try:
-            return decode(self.tensors[alias])
+            return decode(self.tensors[alias], expansion_limit=expansion_limit)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"tensor parsing error: {alias}: {error.message}") from error
 

@@ -6,12 +6,13 @@ drive it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pyserve.batching.task import Task
 from pyserve.dtypes import Array
+from pyserve.errors import Code
 
 Answer = TypeVar("Answer")
 
@@ -23,11 +24,28 @@ class Call(Generic[Answer]):
     Attributes:
         task: To be submitted; it owns the servable handle. Whoever drops the call must end the task.
         finish: Outputs → answer; pure, may raise ServingError.
+        done: Told, once, how the request ended, by whoever runs the call; for metrics. Must not raise.
     """
 
     task: Task
     finish: Callable[[dict[str, Array]], Answer]
+    done: Callable[[Code], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Answer]):
+    """An answer that needs no model but takes time to make: whoever gets this makes it on another thread.
+
+    Attributes:
+        make: Makes the answer; may raise ServingError.
+    """
+
+    make: Callable[[], Answer]
 
 
 Handler = Callable[[bytes, float | None], bytes | Call[bytes]]
 """A unary method: (request bytes, deadline on `time.monotonic()` or None) → answer; raises ServingError."""
+
+StreamHandler = Callable[[bytes], AsyncGenerator[bytes, None]]
+"""A server-streaming method: request bytes → answers, as they come. The generator raises ServingError for a
+bad request; it is driven on the event loop, and closed when the caller goes away or the server stops."""

@@ -119,6 +119,10 @@ class Monitor:
             found = [state for mark, state in self._states.get(name, {}).values() if mark > since]
         return sorted(found, key=lambda state: state.id.version, reverse=True)
 
+    def knows(self, name: str) -> bool:
+        """Whether a version of this model was ever seen. Takes no lock."""
+        return name in self._states
+
     def names(self) -> list[str]:
         """Every model ever seen, sorted."""
         with self._changed:

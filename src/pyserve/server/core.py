@@ -24,7 +24,9 @@ from pyserve.lifecycle.manager import Manager
 from pyserve.lifecycle.monitor import Monitor
 from pyserve.lifecycle.source import FileSystemSource
 from pyserve.lifecycle.startup import Outcome, Verdict, judge
+from pyserve.observe.serving_metrics import ServingMetrics
 from pyserve.servable import ServableId
+from pyserve.server.metered_loader import MeteredLoader
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +64,10 @@ class Core:
         self._config = config
         self._backend = backend
         self.monitor = monitor
+        self.metrics = ServingMetrics()
+        self._names = frozenset(model.name for model in config.models)
         prepare = warm_up if config.warmup_from_signature else None
-        self.manager = Manager(backend.make_loader, self.monitor, config.load, prepare=prepare)
+        self.manager = Manager(self._make_loader, self.monitor, config.load, prepare=prepare)
         self._source = FileSystemSource(
             self.manager.aspire, backend.incomplete_reason, config.load, on_poll=self.monitor.wake
         )
@@ -100,6 +104,18 @@ class Core:
         self.manager.end_initial_load()
         logger.info("Finished adding/updating models")
 
+    def is_model(self, name: str) -> bool:
+        """Whether a name is that of a model, configured or once loaded. Takes no lock."""
+        return name in self._names or self.monitor.knows(name)
+
+    def serves(self, name: str) -> bool | None:
+        """Whether a model can be called; None when there is none of this name. Takes no lock."""
+        return bool(self.manager.available_versions(name)) if self.is_model(name) else None
+
+    def model_names(self) -> list[str]:
+        """Every model, configured or once loaded, sorted."""
+        return sorted({*self._names, *self.monitor.names()})
+
     def model_states(self) -> dict[str, str]:
         """What each configured model is up to: `available`, or why it is not."""
         waiting_for = self._verdict().waiting_for
@@ -124,6 +140,9 @@ class Core:
         self._source.stop(timeout_s)
         idle = self.scheduler.stop(timeout_s)
         return self.manager.stop(timeout_s) and idle
+
+    def _make_loader(self, id: ServableId, path: str) -> Loader:
+        return MeteredLoader(self._backend.make_loader(id, path), path, self.metrics)
 
     def _verdict(self) -> Verdict:
         names = [model.name for model in self._config.models]

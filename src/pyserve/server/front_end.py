@@ -6,15 +6,23 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from pyserve.config import ServerConfig
 from pyserve.errors import UnavailableError
+from pyserve.lifecycle.monitor import ServableState
+from pyserve.observe import prometheus
 from pyserve.server.core import Core
-from pyserve.transport import tfs_methods
+from pyserve.transport import profiler, tfs_methods
 from pyserve.transport.admin import AdminApi, Readiness
+from pyserve.transport.budget import ByteBudget, default_max_connections, memory_bytes
 from pyserve.transport.dispatch import Dispatcher
 from pyserve.transport.grpc_server import GrpcServer
+from pyserve.transport.health import HealthService
+from pyserve.transport.http import HttpApi
 from pyserve.transport.http_server import HttpServer
+from pyserve.transport.metering import MeteredRest, Metering
+from pyserve.transport.metrics_page import WithMetricsPage
 from pyserve.transport.rest import RestApi
 
 logger = logging.getLogger(__name__)
@@ -23,6 +31,7 @@ logger = logging.getLogger(__name__)
 _GRPC_HOST = "0.0.0.0"
 # Large bodies are decoded and answers encoded here; more threads would only compete for Python's lock.
 _CODEC_THREADS = 2
+_GRPC_MAX_CONNECTIONS = "grpc.max_allowed_incoming_connections"
 
 
 class FrontEnd:
@@ -32,13 +41,22 @@ class FrontEnd:
         config: Ports and limits.
         core: Answers for the models.
         readiness: For `/readyz`.
+        welcome: Whether requests are welcome, for the health service.
 
     Attributes:
         grpc_port, rest_port, admin_port: Where it listens; None while it does not.
     """
 
-    def __init__(self, config: ServerConfig, core: Core, readiness: Callable[[], Readiness]) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        core: Core,
+        readiness: Callable[[], Readiness],
+        welcome: Callable[[], bool],
+    ) -> None:
         self._config = config
+        self._loop = asyncio.get_running_loop()
+        limits = config.limits
         self._codec_threads = ThreadPoolExecutor(_CODEC_THREADS, "pyserve-codec")
         dispatcher = Dispatcher(core.scheduler.submit, self._codec_threads)
         handlers = tfs_methods.handlers(
@@ -46,7 +64,16 @@ class FrontEnd:
             core.models,
             as_content=config.enable_serialization_as_tensor_content,
             session_run=config.enable_session_run,
+            expansion_limit=limits.max_tensor_expansion_bytes,
         )
+        metering = Metering(core.metrics, core.is_model)
+        handlers = {**metering.handlers(handlers), **profiler.handlers()}
+        self._health: HealthService | None = None
+        self._forget_states: Callable[[], None] = lambda: None
+        if config.enable_grpc_healthcheck_service:
+            self._health = HealthService(welcome, core.model_names, core.serves)
+            handlers |= self._health.handlers()
+            self._forget_states = core.monitor.subscribe(self._state_changed)
         timeout_ms = config.rest_api_timeout_in_ms
         admin = AdminApi(readiness)
         rest = RestApi(
@@ -55,13 +82,48 @@ class FrontEnd:
             admin,
             timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
             cors=config.rest_api_enable_cors_support,
+            inflated_limit=limits.rest_api_max_inflated_bytes,
         )
-        self._grpc = GrpcServer(handlers, dispatcher)
-        self._rest = HttpServer(rest, dispatcher)
-        self._admin = HttpServer(admin, dispatcher)
+        api: HttpApi = MeteredRest(rest, metering)
+        if config.metrics_path is not None:
+            registry = core.metrics.registry
+            api = WithMetricsPage(api, config.metrics_path, lambda: prometheus.page(registry.metrics()))
+        budget = ByteBudget(limits.max_inflight_bytes or memory_bytes() // 4)
+        max_connections = limits.max_connections or default_max_connections()
+        self._grpc = GrpcServer(
+            handlers,
+            dispatcher,
+            budget,
+            streams=self._health.streams() if self._health else {},
+            arguments={_GRPC_MAX_CONNECTIONS: max_connections, **config.grpc_channel_arguments},
+        )
+
+        def http_server(api: HttpApi) -> HttpServer:
+            return HttpServer(
+                api,
+                dispatcher,
+                budget,
+                max_body_bytes=limits.rest_api_max_body_bytes,
+                max_connections=max_connections,
+                idle_timeout_s=limits.rest_api_idle_timeout_s,
+            )
+
+        self._rest = http_server(api)
+        self._admin = http_server(admin)
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
         self.admin_port: int | None = None
+
+    def health_changed(self) -> None:
+        """Let the health service look again whether requests are welcome."""
+        if self._health is not None:
+            self._health.changed()
+
+    def _state_changed(self, state: ServableState) -> None:
+        """On the manager's thread: a model's version has another state."""
+        del state
+        with suppress(RuntimeError):  # the loop is closed: nobody watches any more
+            self._loop.call_soon_threadsafe(self.health_changed)
 
     async def open_admin(self) -> None:
         """Open the admin port, if there is to be one: the only one that is open while models load.
@@ -111,6 +173,7 @@ class FrontEnd:
 
         The admin port answers until the end, so that probes see why the server is not ready.
         """
+        self._forget_states()
         await asyncio.gather(self._grpc.stop(grace_s), self._rest.stop(grace_s))
         await self._admin.stop(0.0)
         self._codec_threads.shutdown(wait=False, cancel_futures=True)

@@ -192,7 +192,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         core = Core(self._config, self._backend or _default_backend(self._config), self.monitor)
-        front_end = FrontEnd(self._config, core, self.readiness)
+        front_end = FrontEnd(self._config, core, self.readiness, lambda: self.phase is Phase.SERVING)
         self._core, self._front_end = core, front_end
         self.phase = Phase.STARTING
         try:
@@ -202,6 +202,7 @@ class Server:
             if not self._stop_requested.is_set():
                 await front_end.open()
                 self.phase = Phase.SERVING
+                front_end.health_changed()
                 self._settled.set()
                 await self._stopping.wait()
         finally:
@@ -211,6 +212,7 @@ class Server:
         config = self._config
         was_serving = self.phase is Phase.SERVING
         self.phase = Phase.DRAINING
+        front_end.health_changed()
         if was_serving:
             logger.info("Stopping: requests in flight may take %g s to finish", config.drain_timeout_s)
             if config.drain_delay_s > 0:

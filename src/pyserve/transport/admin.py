@@ -62,6 +62,11 @@ class AdminApi:
         text = orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         return HttpResponse(200 if found.ready else 503, text)
 
+    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
+        """The response to a request whose body was not taken in."""
+        del request
+        return self.error(status)
+
     def error(self, status: Status) -> HttpResponse:
         """The response that reports a failure."""
         return HttpResponse(HTTP_STATUS[status.code], error_body(rest_message(status.message)))

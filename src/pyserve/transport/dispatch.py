@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from pyserve.batching.task import Task
 from pyserve.dtypes import Array
-from pyserve.errors import CancelledError, InternalError
-from pyserve.inference.call import Call
+from pyserve.errors import CancelledError, Code, InternalError, Status
+from pyserve.inference.call import Call, Work
 
 T = TypeVar("T")
 
@@ -39,26 +40,42 @@ class Dispatcher:
         self._answered: collections.deque[tuple[asyncio.Future[None], Task]] = collections.deque()
         self._wake_up_due = False
 
-    async def answer(self, begin: Callable[[], T | Call[T]], size: int) -> T:
+    async def answer(self, begin: Callable[[], T | Call[T] | Work[T]], size: int) -> T:
         """One request through its handler and its model.
 
         Args:
-            begin: Decodes the request and checks it; gives the answer itself, or a call to run.
+            begin: Decodes the request and checks it; gives the answer itself, a call to run, or work to do.
             size: Bytes of the request.
 
         Raises:
             ServingError: Whatever refused or failed it.
         """
         begun = await self._begin(begin, size)
+        if isinstance(begun, Work):
+            made: T = await self._loop.run_in_executor(self._codec_threads, begun.make)
+            return made
         if not isinstance(begun, Call):
             return begun
-        outputs = await self.outputs(begun.task)
+        code = Code.CANCELLED  # what a caller that goes away leaves behind
+        try:
+            answer: T = await self._run(begun)
+            code = Code.OK
+            return answer
+        except Exception as error:
+            code = Status.of(error).code
+            raise
+        finally:
+            if begun.done is not None:
+                begun.done(code)
+
+    async def _run(self, call: Call[T]) -> T:
+        outputs = await self.outputs(call.task)
         nbytes = sum(array.nbytes for array in outputs.values())
         if nbytes <= INLINE_BYTES:
-            return begun.finish(outputs)
-        return await self._loop.run_in_executor(self._codec_threads, begun.finish, outputs)
+            return call.finish(outputs)
+        return await self._loop.run_in_executor(self._codec_threads, call.finish, outputs)
 
-    async def _begin(self, begin: Callable[[], T | Call[T]], size: int) -> T | Call[T]:
+    async def _begin(self, begin: Callable[[], T | Call[T] | Work[T]], size: int) -> T | Call[T] | Work[T]:
         if size <= INLINE_BYTES:
             return begin()
         decoding = self._codec_threads.submit(begin)
@@ -85,6 +102,7 @@ class Dispatcher:
         if task.deadline is not None:
             # time.monotonic() is the clock of asyncio's and uvloop's loops, but only differences are certain.
             timer = self._loop.call_later(max(0.0, task.time_left()), task.expire)
+        task.submitted_at = time.perf_counter()
         self._submit(task)
         try:
             await future
@@ -125,3 +143,5 @@ def _drop(decoding: Future[Any]) -> None:
     call = decoding.result()
     if isinstance(call, Call):
         call.task.drop(CancelledError("The caller went away"))
+        if call.done is not None:
+            call.done(Code.CANCELLED)

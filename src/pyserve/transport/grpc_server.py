@@ -7,15 +7,17 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
 from pyserve.batching.scheduler import SHUTTING_DOWN
-from pyserve.errors import Code, InvalidArgumentError, ServingError, Status
-from pyserve.inference.call import Handler
+from pyserve.errors import Code, InvalidArgumentError, ServingError, Status, UnavailableError
+from pyserve.inference.call import Handler, StreamHandler
+from pyserve.transport.budget import ByteBudget
 from pyserve.transport.dispatch import Dispatcher
 from pyserve.transport.in_flight import InFlight
 from pyserve.transport.status import grpc_message
@@ -35,24 +37,44 @@ _GRPC_CODES: dict[Code, grpc.StatusCode] = {Code(status.value[0]): status for st
 
 _Context: TypeAlias = Any  # grpc.aio.ServicerContext; grpcio has no types
 _Behaviour = Callable[[bytes, _Context], Awaitable[bytes]]
+_StreamBehaviour = Callable[[bytes, _Context], Awaitable[None]]
 
 
 class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Serves unary methods on one TCP port, on the running event loop.
+    """Serves unary and server-streaming methods on one TCP port, on the running event loop.
 
     Args:
         handlers: Full method name (`/package.Service/Method`) → handler.
         dispatcher: Runs what the handlers return.
+        budget: For the bytes of requests. grpcio hands over whole messages, so one without room is refused after it
+            came.
+        streams: Full method name → handler of a server-streaming method.
+        arguments: gRPC channel arguments; they win over pyserve's own.
     """
 
-    def __init__(self, handlers: Mapping[str, Handler], dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        dispatcher: Dispatcher,
+        budget: ByteBudget,
+        *,
+        streams: Mapping[str, StreamHandler] = MappingProxyType({}),
+        arguments: Mapping[str, int | str] = MappingProxyType({}),
+    ) -> None:
         self._dispatcher = dispatcher
+        self._budget = budget
+        self._arguments = arguments
         self._in_flight = InFlight()
         self._turn_away = False
         self._turned_away = 0
+        self._streaming: set[asyncio.Task[Any]] = set()
         self._methods = {
             name: grpc.unary_unary_rpc_method_handler(self._behaviour(handler))
             for name, handler in handlers.items()
+        }
+        self._methods |= {
+            name: grpc.unary_stream_rpc_method_handler(self._stream_behaviour(handler))
+            for name, handler in streams.items()
         }
         self._server: grpc.aio.Server | None = None
 
@@ -74,15 +96,16 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
         Raises:
             InvalidArgumentError: An address cannot be bound.
         """
-        options = [
-            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", -1),
+        options: dict[str, int | str] = {
+            "grpc.max_receive_message_length": _MAX_MESSAGE_BYTES,
+            "grpc.max_send_message_length": -1,
             # Otherwise a second server on the same port starts without a word and takes half of the calls.
-            ("grpc.so_reuseport", 0),
+            "grpc.so_reuseport": 0,
             # A connection that says nothing is closed after this time, not after two minutes.
-            ("grpc.server_handshake_timeout_ms", 5000),
-        ]
-        self._server = grpc.aio.server(handlers=[self], options=options)
+            "grpc.server_handshake_timeout_ms": 5000,
+            **self._arguments,
+        }
+        self._server = grpc.aio.server(handlers=[self], options=list(options.items()))
         bound = None
         if port is not None:
             bound = await self._bind(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
@@ -115,6 +138,8 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._turn_away = True
         if not await self._in_flight.finished(grace_s):
             logger.warning("%d gRPC requests cut off at shutdown", self._in_flight.count)
+        for task in list(self._streaming):
+            task.cancel()
         await self._quiet()
         # grpcio sends its farewell (GOAWAY). It would also wait, up to 20 s, for connections that never said a word
         # of HTTP/2; those must not delay anybody.
@@ -131,7 +156,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
                 return
 
     def _behaviour(self, handler: Handler) -> _Behaviour:
-        answer, in_flight = self._dispatcher.answer, self._in_flight
+        answer, in_flight, holding = self._dispatcher.answer, self._in_flight, self._budget.holding
 
         async def behaviour(data: bytes, context: _Context) -> bytes:
             if self._turn_away:
@@ -140,7 +165,8 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
             remaining_s: float | None = context.time_remaining()
             deadline = None if remaining_s is None else time.monotonic() + remaining_s
             try:
-                with in_flight:
+                with in_flight, holding() as held:
+                    held.take(len(data))
                     return await answer(functools.partial(handler, data, deadline), len(data))
             except ServingError as error:
                 status = Status.of(error)
@@ -150,5 +176,30 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
             # Outside of the handlers: abort() raises.
             await context.abort(_GRPC_CODES[status.code], grpc_message(status.message))
             raise AssertionError("abort() returned")
+
+        return behaviour
+
+    def _stream_behaviour(self, handler: StreamHandler) -> _StreamBehaviour:
+        async def behaviour(data: bytes, context: _Context) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._streaming.add(task)
+            try:
+                async with aclosing(handler(data)) as answers:
+                    async for answer in answers:
+                        await context.write(answer)
+                return
+            except ServingError as error:
+                status = Status.of(error)
+            except asyncio.CancelledError:
+                if self._server is not None:
+                    raise  # the caller went away
+                status = Status.of(UnavailableError("The server is shutting down"))
+            except Exception as error:
+                logger.exception("A gRPC handler failed")
+                status = Status.of(error)
+            finally:
+                self._streaming.discard(task)
+            await context.abort(_GRPC_CODES[status.code], grpc_message(status.message))
 
         return behaviour

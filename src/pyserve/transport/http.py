@@ -6,6 +6,13 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Protocol
+
+from pyserve.errors import Status
+from pyserve.inference.call import Call, Work
+
+METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
+"""What TensorFlow Serving lets in; other verbs are turned away before any routing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,22 @@ class HttpResponse:
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = field(default=())
     close: bool = False
+
+
+class HttpApi(Protocol):
+    """What an HTTP server serves: pure functions of the request."""
+
+    def begin(self, request: HttpRequest) -> HttpResponse | Call[HttpResponse] | Work[HttpResponse]:
+        """The response, or what to run for it; raises ServingError."""
+        ...
+
+    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
+        """The response to a request whose body was not taken in, and which therefore never begins."""
+        ...
+
+    def error(self, status: Status) -> HttpResponse:
+        """The response that reports a failure of a request that began."""
+        ...
 
 
 def html_error(status: int, detail: str = "") -> HttpResponse:

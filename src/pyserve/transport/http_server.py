@@ -11,16 +11,25 @@ import asyncio
 import errno
 import logging
 import socket
-from typing import Protocol
+from dataclasses import replace
 
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp import HttpVersion11, web
+from aiohttp.web_protocol import RequestPayloadError
 
-from pyserve.errors import CancelledError, InternalError, ServingError, Status, UnavailableError
-from pyserve.inference.call import Call
-from pyserve.transport.dispatch import Dispatcher
-from pyserve.transport.http import HttpRequest, HttpResponse, html_error
+from pyserve.errors import (
+    CancelledError,
+    DeadlineExceededError,
+    InternalError,
+    ServingError,
+    Status,
+    UnavailableError,
+)
+from pyserve.transport.budget import ByteBudget, Holding
+from pyserve.transport.dispatch import INLINE_BYTES, Dispatcher
+from pyserve.transport.http import HttpApi, HttpRequest, HttpResponse, html_error
+from pyserve.transport.http_connection import Connections
 from pyserve.transport.in_flight import InFlight
+from pyserve.transport.status import BodyTooLargeError
 
 logger = logging.getLogger(__name__)
 
@@ -31,21 +40,15 @@ _LISTEN_BACKLOG = 1024
 # Rounds of the event loop between the wish to stop and the end of accepting.
 _LAST_ACCEPTS = 5
 
+# A gzip body above this is inflated on another thread: it can become a thousand times as large.
+_INLINE_GZIP_BYTES = INLINE_BYTES // 64
+
+# What TensorFlow Serving's HTTP library says for statuses that it has no phrase for.
+_PHRASES = {429: "Client Error", 499: "Client Error"}
+
 # aiohttp logs each malformed request with a traceback; a client's mistake is not our error.
 _parser_log = logging.getLogger(__name__ + ".parser")
 _parser_log.setLevel(logging.CRITICAL)
-
-
-class HttpApi(Protocol):
-    """What an HTTP server serves: a pure function of the request."""
-
-    def begin(self, request: HttpRequest) -> HttpResponse | Call[HttpResponse]:
-        """The response, or what to run for it; raises ServingError."""
-        ...
-
-    def error(self, status: Status) -> HttpResponse:
-        """The response that reports a failure."""
-        ...
 
 
 class HttpServer:
@@ -54,12 +57,30 @@ class HttpServer:
     Args:
         api: Decides the answers.
         dispatcher: Runs what it returns.
+        budget: For the bodies of requests; shared with the other front ends.
+        max_body_bytes: How large a body may be as it is sent.
+        max_connections: How many connections may be open; one more is answered 503 and closed.
+        idle_timeout_s: How long a connection may be silent before, inside and after a request, and how long a caller
+            may leave an answer unread.
     """
 
-    def __init__(self, api: HttpApi, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        api: HttpApi,
+        dispatcher: Dispatcher,
+        budget: ByteBudget,
+        *,
+        max_body_bytes: int,
+        max_connections: int,
+        idle_timeout_s: float,
+    ) -> None:
         self._api = api
         self._dispatcher = dispatcher
-        self._protocols: _Protocols | None = None
+        self._budget = budget
+        self._max_body_bytes = max_body_bytes
+        self._max_connections = max_connections
+        self._idle_timeout_s = idle_timeout_s
+        self._protocols: Connections | None = None
         self._server: asyncio.Server | None = None
         self._listener: socket.socket | None = None
         self._in_flight = InFlight()
@@ -73,10 +94,15 @@ class HttpServer:
         Raises:
             UnavailableError: The port cannot be bound.
         """
-        self._protocols = _Protocols(
+        self._protocols = Connections(
             self._handle,
+            lambda status, message: _sent(html_error(status, message)),
+            self._max_connections,
             access_log=None,
             auto_decompress=False,
+            keepalive_timeout=self._idle_timeout_s,
+            # How long the rest of a refused body is read and thrown away, so that the caller gets to see the answer.
+            lingering_time=min(10.0, self._idle_timeout_s),
             logger=_parser_log,
             max_field_size=_MAX_FIELD_BYTES,
             max_line_size=_MAX_LINE_BYTES,
@@ -112,10 +138,22 @@ class HttpServer:
             return await self._answer(request)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        head = HttpRequest(request.method, request.raw_path, request.headers, b"")
+        with self._budget.holding() as held:
+            try:
+                body = b"" if not request.body_exists else await self._read(request, held)
+            except BodyTooLargeError as error:
+                return _sent(replace(self._api.refuse(head, Status.of(error)), status=413, close=True))
+            except ServingError as error:
+                return _sent(replace(self._api.refuse(head, Status.of(error)), close=True))
+            return _sent(await self._respond(replace(head, body=body) if body else head))
+
+    async def _respond(self, received: HttpRequest) -> HttpResponse:
+        size = len(received.body)
+        if size > _INLINE_GZIP_BYTES and "Content-Encoding" in received.headers:
+            size = INLINE_BYTES + 1
         try:
-            body = b"" if not request.body_exists else await _read(request)
-            received = HttpRequest(request.method, request.raw_path, request.headers, body)
-            response = await self._dispatcher.answer(lambda: self._api.begin(received), len(body))
+            response = await self._dispatcher.answer(lambda: self._api.begin(received), size)
         except ServingError as error:
             response = self._api.error(Status.of(error))
         except asyncio.CancelledError:
@@ -123,27 +161,57 @@ class HttpServer:
         except Exception as error:
             logger.exception("The REST handler failed")
             response = self._api.error(Status.of(InternalError(f"{type(error).__name__}: {error}")))
-        return _sent(response)
+        return response
+
+    async def _read(self, request: web.BaseRequest, held: Holding) -> bytes:
+        """The whole body, accounted for as it comes in.
+
+        Raises:
+            BodyTooLargeError: It is larger than allowed; nothing more of it is kept.
+            ResourceExhaustedError: Too many bytes are in flight, and stayed so while this waited.
+            DeadlineExceededError: The caller was silent for too long.
+            CancelledError: It ended before it was complete.
+        """
+        limit = self._max_body_bytes
+        if (request.content_length or 0) > limit:
+            raise BodyTooLargeError.of(limit)
+        expected = request.headers.get("Expect", "").lower() == "100-continue"
+        if expected and request.version >= HttpVersion11 and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        parts: list[bytes] = []
+        content = request.content
+        try:
+            while not content.at_eof():
+                if content.is_eof():
+                    part = await content.readany()
+                else:
+                    async with asyncio.timeout(self._idle_timeout_s):
+                        part = await content.readany()
+                if held.count + len(part) > limit:
+                    raise BodyTooLargeError.of(limit)
+                await held.take_or_wait(len(part))
+                parts.append(part)
+        except TimeoutError as error:
+            raise DeadlineExceededError("The request's body did not arrive") from error
+        except (ConnectionError, RequestPayloadError) as error:
+            # It ended in the middle, or its chunks are malformed; either way there is nothing more to come.
+            raise CancelledError("The request's body ended before it was complete") from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _sent(response: HttpResponse) -> web.Response:
-    sent = web.Response(status=response.status, body=response.body, headers=dict(response.headers))
-    sent.headers["Content-Type"] = response.content_type
+    sent = web.Response(
+        status=response.status,
+        reason=_PHRASES.get(response.status),
+        body=response.body,
+        headers=dict(response.headers),
+    )
+    if response.content_type:
+        sent.headers["Content-Type"] = response.content_type
     sent.headers["Server"] = "pyserve"
     if response.close:
         sent.force_close()
     return sent
-
-
-async def _read(request: web.BaseRequest) -> bytes:
-    parts: list[bytes] = []
-    try:
-        while part := await request.content.readany():
-            parts.append(part)
-    except (ConnectionError, RequestPayloadError) as error:
-        # It ended in the middle, or its chunks are malformed; either way there is nothing more to come.
-        raise CancelledError("The request's body ended before it was complete") from error
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _listener(host: str | None, port: int) -> socket.socket:
@@ -172,25 +240,3 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-class _Protocol(RequestHandler):
-    """aiohttp's connection, with our page for requests that it cannot parse."""
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if isinstance(exc, Exception) and status >= 500:
-            logger.error("Answering an HTTP request failed", exc_info=exc)
-        return _sent(html_error(status, message or ""))
-
-
-class _Protocols(web.Server):
-    """aiohttp's server, making our protocol for each connection."""
-
-    def __call__(self) -> RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)

@@ -22,11 +22,9 @@ from pyserve.inference.multi_inference import CLASSIFY, REGRESS
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.transport import rest_url
 from pyserve.transport.admin import AdminApi
-from pyserve.transport.http import HttpRequest, HttpResponse, html_error
+from pyserve.transport.http import METHODS, HttpRequest, HttpResponse, html_error
 from pyserve.transport.status import HTTP_STATUS, rest_message
 
-# What TensorFlow Serving lets in; other verbs are turned away before any routing.
-_METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _PREFIX = "/v1/"
 _CORS_HEADERS = (
     ("Access-Control-Allow-Origin", "*"),
@@ -34,7 +32,12 @@ _CORS_HEADERS = (
     ("Access-Control-Allow-Headers", "Content-Type"),
 )
 # TensorFlow Serving's limit of an inflated request body.
-_INFLATED_LIMIT_BYTES = 100 * 1024 * 1024
+INFLATED_LIMIT_BYTES = 100 * 1024 * 1024
+
+
+def is_api_request(request: HttpRequest) -> bool:
+    """Whether a request belongs to the `/v1/` API; other paths and verbs get pages."""
+    return request.method in METHODS and request.target[: len(_PREFIX)].lower() == _PREFIX
 
 
 class RestApi:
@@ -46,6 +49,7 @@ class RestApi:
         admin: Answers pyserve's own URLs.
         timeout_s: Limit of a model run; None: no limit.
         cors: Send CORS headers with each answer under `/v1/`.
+        inflated_limit: How large, in bytes, a gzip body may become.
         clock: `time.monotonic`.
     """
 
@@ -57,6 +61,7 @@ class RestApi:
         *,
         timeout_s: float | None,
         cors: bool,
+        inflated_limit: int = INFLATED_LIMIT_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prediction = prediction
@@ -64,6 +69,7 @@ class RestApi:
         self._admin = admin
         self._timeout_s = timeout_s
         self._headers = _CORS_HEADERS if cors else ()
+        self._inflated_limit = inflated_limit
         self._clock = clock
 
     def begin(self, request: HttpRequest) -> HttpResponse | Call[HttpResponse]:
@@ -72,9 +78,9 @@ class RestApi:
         Raises:
             ServingError: To be answered with `error`.
         """
-        if request.method not in _METHODS:
+        if request.method not in METHODS:
             return html_error(501)
-        if request.target[: len(_PREFIX)].lower() != _PREFIX:
+        if not is_api_request(request):
             return self._admin.answer(request) or html_error(404)
         if request.method == "OPTIONS":
             return self._options(request)
@@ -90,7 +96,7 @@ class RestApi:
                     raise InvalidArgumentError("Missing model name in request.")
                 return self._metadata(target)
             case "predict":
-                return self._predict(target, inflated(request))
+                return self._predict(target, inflated(request, self._inflated_limit))
             case verb:
                 method = CLASSIFY if verb == "classify" else REGRESS
                 return self._examples(target, method, inflated(request))
@@ -99,6 +105,11 @@ class RestApi:
         """The response that reports a failure."""
         body = error_body(rest_message(status.message))
         return HttpResponse(HTTP_STATUS[status.code], body, headers=self._headers)
+
+    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
+        """The response to a request whose body was not taken in."""
+        del request
+        return self.error(status)
 
     def _ok(self, body: bytes) -> HttpResponse:
         return HttpResponse(200, body, headers=self._headers)
@@ -141,24 +152,28 @@ class RestApi:
         return None if self._timeout_s is None else self._clock() + self._timeout_s
 
 
-def inflated(request: HttpRequest) -> bytes:
+def inflated(request: HttpRequest, limit: int = INFLATED_LIMIT_BYTES) -> bytes:
     """The request's body without gzip coding.
 
     TensorFlow Serving treats a body that it cannot inflate as empty; the text here begins like the error that
-    follows there, and then says what was wrong.
+    follows there, and then says what was wrong. Nothing is inflated beyond the limit.
+
+    Args:
+        request: Its headers tell whether it is gzip.
+        limit: In bytes.
 
     Raises:
-        InvalidArgumentError: The body is not gzip, is cut off, or inflates to more than 100 MiB.
+        InvalidArgumentError: The body is not gzip, is cut off, or inflates to more than the limit.
     """
     if "gzip" not in request.headers.get("Content-Encoding", ""):
         return request.body
     inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
-        body = inflater.decompress(request.body, _INFLATED_LIMIT_BYTES + 1)
+        body = inflater.decompress(request.body, limit + 1)
     except zlib.error as error:
         raise _not_inflated(f"it is not valid gzip: {error}") from error
-    if len(body) > _INFLATED_LIMIT_BYTES:
-        raise _not_inflated(f"it inflates to more than {_INFLATED_LIMIT_BYTES} bytes")
+    if len(body) > limit:
+        raise _not_inflated(f"it inflates to more than {limit} bytes")
     if not inflater.eof:
         raise _not_inflated("it is cut off")
     return body

@@ -74,6 +74,13 @@ def parse(method: str, target: str) -> Target:
     )
 
 
+def requested_model(method: str, target: str) -> str:
+    """The model that a URL names, whether or not the rest of it is right; empty when it matches nothing."""
+    pattern = {"GET": _GET, "POST": _POST}.get(method)
+    match = None if pattern is None else pattern.fullmatch(target)
+    return "" if match is None or match["name"] is None else _decoded(match["name"])
+
+
 def _decoded(text: str) -> str:
     """Percent-decode once; a sequence that is not two hex digits stays as it is, and so does `+`."""
     return unquote_to_bytes(text).decode("utf-8", "replace") if "%" in text else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyserve.errors import Code
+from pyserve.errors import Code, ResourceExhaustedError
 
 HTTP_STATUS: dict[Code, int] = {
     Code.OK: 200,
@@ -23,6 +23,15 @@ HTTP_STATUS: dict[Code, int] = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
+
+
+class BodyTooLargeError(ResourceExhaustedError):
+    """A REST body beyond the limit: HTTP's own 413, for RESOURCE_EXHAUSTED's 429 asks the caller to try again."""
+
+    @classmethod
+    def of(cls, limit: int) -> BodyTooLargeError:
+        return cls(f"The request's body is larger than {limit} bytes (--rest_api_max_body_bytes)")
+
 
 # TensorFlow Serving cuts a gRPC status message here, so that it fits into a header block.
 GRPC_MESSAGE_LIMIT = 1024

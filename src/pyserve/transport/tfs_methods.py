@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError, Message
 
 from pyserve.codec.predict import ModelSpec, decode_request, encode_response
+from pyserve.codec.tensor_proto import EXPANSION_LIMIT
 from pyserve.errors import InvalidArgumentError
 from pyserve.inference.call import Call, Handler
 from pyserve.inference.model_service import ModelService
@@ -27,6 +28,7 @@ def handlers(
     *,
     as_content: bool = False,
     session_run: bool = False,
+    expansion_limit: int = EXPANSION_LIMIT,
 ) -> Mapping[str, Handler]:
     """Full method name → handler.
 
@@ -35,9 +37,10 @@ def handlers(
         models: Status and metadata.
         as_content: Answer Predict with `tensor_content` (`--enable_serialization_as_tensor_content`).
         session_run: Offer SessionService too (`--enable_session_run`).
+        expansion_limit: How large, in bytes, a tensor may become that carries fewer values than elements.
     """
     return {
-        _PREDICTION + "Predict": functools.partial(_predict, prediction, as_content),
+        _PREDICTION + "Predict": functools.partial(_predict, prediction, as_content, expansion_limit),
         **tfs_examples.handlers(prediction),
         **(tfs_session.handlers(prediction, as_content=as_content) if session_run else {}),
         _PREDICTION + "GetModelMetadata": functools.partial(_get_model_metadata, models),
@@ -46,7 +49,7 @@ def handlers(
 
 
 def _predict(
-    service: PredictionService, as_content: bool, data: bytes, deadline: float | None
+    service: PredictionService, as_content: bool, expansion_limit: int, data: bytes, deadline: float | None
 ) -> Call[bytes]:
     message = decode_request(data)
     spec = message.model_spec
@@ -56,7 +59,11 @@ def _predict(
         signature = request.signature(spec.signature_name)
         check_input_names(signature, message.aliases)
         # Only what the signature declares is decoded: the rest would cost memory and be refused anyway.
-        inputs = {alias: message.array(alias) for alias in message.aliases if alias in signature.inputs}
+        inputs = {
+            alias: message.array(alias, expansion_limit)
+            for alias in message.aliases
+            if alias in signature.inputs
+        }
         check_known_names(signature, message.aliases)
         task = request.task(signature, inputs, message.output_filter, deadline)
     encode = functools.partial(

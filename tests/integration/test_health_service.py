@@ -1,0 +1,114 @@
+"""grpc.health.v1 with its official stubs: the server, its models, loading, draining."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from function_servers import FunctionBackend, add_version, function_server
+from pyserve import Server
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+SERVER = (
+    "",
+    "ModelService",
+    "PredictionService",
+    "tensorflow.serving.ModelService",
+    "tensorflow.serving.PredictionService",
+)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    models = {"half_plus_two": add_version(tmp_path, "half_plus_two"), "later": tmp_path / "later"}
+    with function_server(models, enable_grpc_healthcheck_service=True) as server:
+        yield server
+
+
+@pytest.fixture
+def stub(server: Server) -> Iterator[Any]:
+    with grpc.insecure_channel(f"localhost:{server.grpc_port}") as channel:
+        yield health_pb2_grpc.HealthStub(channel)
+
+
+def check(stub: Any, service: str) -> int:
+    status: int = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
+    return status
+
+
+def test_check(stub: Any) -> None:
+    """The server and a model that is there are SERVING, one that is not there yet is not, others are unknown."""
+    assert {check(stub, name) for name in (*SERVER, "half_plus_two")} == {SERVING}
+    assert check(stub, "later") == NOT_SERVING
+    with pytest.raises(grpc.RpcError) as caught:
+        check(stub, "nope")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_list(stub: Any) -> None:
+    """Every name with its state."""
+    found = stub.List(health_pb2.HealthListRequest(), timeout=10).statuses
+    assert {name: found[name].status for name in found} == dict.fromkeys(SERVER, SERVING) | {
+        "half_plus_two": SERVING,
+        "later": NOT_SERVING,
+    }
+
+
+def test_watch_follows_a_model(stub: Any, tmp_path: Path) -> None:
+    """A watch hears of a model that comes; one of a name that nobody knows says so and goes on."""
+    later = stub.Watch(health_pb2.HealthCheckRequest(service="later"), timeout=30)
+    nobody = stub.Watch(health_pb2.HealthCheckRequest(service="nope"), timeout=30)
+    assert next(later).status == NOT_SERVING
+    assert next(nobody).status == SERVICE_UNKNOWN
+    add_version(tmp_path, "later")
+    assert next(later).status == SERVING
+    later.cancel()
+    nobody.cancel()
+    # A cancelled watch leaves the server as it was.
+    assert check(stub, "later") == SERVING
+
+
+def test_draining(tmp_path: Path) -> None:
+    """A server that is about to stop says NOT_SERVING while it still answers, and ends watches when it closes."""
+    backend = FunctionBackend()
+    models = {"m": add_version(tmp_path, "m")}
+    settings = {"enable_grpc_healthcheck_service": True, "drain_delay_s": 0.5}
+    with (
+        function_server(models, backend, **settings) as server,
+        grpc.insecure_channel(f"localhost:{server.grpc_port}") as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        watches = {
+            name: stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=30) for name in ("", "m")
+        }
+        assert {next(watch).status for watch in watches.values()} == {SERVING}
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        assert {next(watch).status for watch in watches.values()} == {NOT_SERVING}
+        assert check(stub, "") == NOT_SERVING
+        for watch in watches.values():
+            with pytest.raises(grpc.RpcError) as caught:
+                next(watch)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert caught.value.details() == "The server is shutting down"
+        stopping.join(10)
+        assert not stopping.is_alive()
+
+
+def test_the_service_is_off_by_default(tmp_path: Path) -> None:
+    """Without the flag there is no health service."""
+    with (
+        function_server({"m": add_version(tmp_path, "m")}) as server,
+        grpc.insecure_channel(f"localhost:{server.grpc_port}") as channel,
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            check(health_pb2_grpc.HealthStub(channel), "")
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
