@@ -63,6 +63,13 @@ class ModelConfig:
             )
 
 
+def _at_least(least: int, **values: float) -> None:
+    """Refuse a number that is too small, or none."""
+    for name, value in values.items():
+        if not value >= least:  # so, and not `<`: nan is refused too
+            raise InvalidArgumentError(f"{name} must be at least {least}; was {value:g}")
+
+
 def is_absolute_path_or_uri(path: str) -> bool:
     """TensorFlow Serving's test of a base path: it starts with `/`, or is a URI with a scheme.
 
@@ -82,6 +89,9 @@ class LoadOptions:
     num_unload_threads: int = 0
     incomplete_version_wait_s: float = 3.0
     fail_on_initial_load_error: bool = True
+
+    def __post_init__(self) -> None:
+        _at_least(0, incomplete_version_wait_s=self.incomplete_version_wait_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,13 @@ class TensorFlowOptions:
     session_config: bytes = b""
     per_process_gpu_memory_fraction: float = 0.0
     bfloat16_mixed_precision: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.per_process_gpu_memory_fraction <= 1:
+            raise InvalidArgumentError(
+                "per_process_gpu_memory_fraction must be between 0 and 1; "
+                f"was {self.per_process_gpu_memory_fraction:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +189,8 @@ class ServerConfig:
     tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
 
     def __post_init__(self) -> None:
+        _at_least(0, num_run_threads=self.num_run_threads)
+        _at_least(0, drain_delay_s=self.drain_delay_s, drain_timeout_s=self.drain_timeout_s)
         seen: set[str] = set()
         for model in self.models:
             if model.name in seen:

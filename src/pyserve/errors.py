@@ -28,6 +28,10 @@ import enum
 from dataclasses import dataclass
 from typing import ClassVar
 
+# What TensorFlow itself says when a run exceeds its limit; clients match on it.
+TIMED_OUT = "Timed out waiting for notification"
+SHUTTING_DOWN = "The server is shutting down"
+
 
 class Code(enum.IntEnum):
     """Canonical status codes, with the numbers that gRPC and TensorFlow share."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from pyserve.batching.task import TIMED_OUT, Task
+from pyserve.batching.task import Task
 from pyserve.dtypes import Array
-from pyserve.errors import DeadlineExceededError
+from pyserve.errors import TIMED_OUT, DeadlineExceededError
 from pyserve.servable import JointlyRunnable, OutputOf, Servable, ServableHandle
 
 _INPUT = "input"

@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 
 from pyserve.batching.task import Task
-from pyserve.errors import UnavailableError
+from pyserve.errors import SHUTTING_DOWN, UnavailableError
 
 logger = logging.getLogger(__name__)
-
-SHUTTING_DOWN = "The server is shutting down"
 
 
 class Scheduler:
@@ -61,8 +60,9 @@ class Scheduler:
                 self._stopped = True
                 for _ in self._threads:
                     self._queue.put(None)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         stuck = [thread.name for thread in self._threads if thread.is_alive()]
         if stuck:
             logger.warning("Threads still inside a model at shutdown: %s", ", ".join(stuck))

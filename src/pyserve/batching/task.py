@@ -13,11 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from pyserve.dtypes import Array
-from pyserve.errors import DeadlineExceededError, InternalError, ServingError
+from pyserve.errors import TIMED_OUT, DeadlineExceededError, InternalError, ServingError
 from pyserve.servable import ServableHandle
-
-# What TensorFlow itself says when a run exceeds its limit; clients match on it.
-TIMED_OUT = "Timed out waiting for notification"
 
 
 class Task:

@@ -53,12 +53,16 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         InvalidArgumentError: The flags contradict each other, or one is missing.
     """
     values = _Values(given)
-    for flag in set_away_from_default(given, FLAGS, State.REFUSED):
-        raise UnimplementedError(f"--{flag.name} is refused: {flag.why}")
     if values.integer("port") == 0 and not values.text("grpc_socket_path"):
         raise InvalidArgumentError(
             "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
         )
+    if values.boolean("use_alts_credentials") and values.text("ssl_config_file"):
+        raise InvalidArgumentError(
+            "Either use_alts_credentials must be false or ssl_config_file must be empty."
+        )
+    for flag in set_away_from_default(given, FLAGS, State.REFUSED):
+        raise UnimplementedError(f"--{flag.name} is refused: {flag.why}")
     for name in ("port", "rest_api_port", "admin_port"):
         if not 0 <= values.integer(name) <= 65535:
             raise InvalidArgumentError(f"--{name} must be between 0 and 65535; was {values.integer(name)}")
@@ -80,8 +84,8 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         enable_session_run=values.boolean("enable_session_run"),
         num_run_threads=values.integer("num_run_threads"),
         warmup_from_signature=_warmup(values.text("warmup_from_signature")),
-        drain_delay_s=max(0.0, values.number("drain_delay_s")),
-        drain_timeout_s=max(0.0, values.number("drain_timeout_s")),
+        drain_delay_s=values.number("drain_delay_s"),
+        drain_timeout_s=values.number("drain_timeout_s"),
         limits=_limits(values),
         load=LoadOptions(
             file_system_poll_wait_seconds=values.integer("file_system_poll_wait_seconds"),
@@ -163,6 +167,10 @@ def _models(values: _Values, read_file: Callable[[str], str]) -> tuple[ModelConf
 
 
 def _tensorflow(values: _Values, tags: frozenset[str], read_file: Callable[[str], str]) -> TensorFlowOptions:
+    if values.text("batching_parameters_file") and not values.boolean("enable_batching"):
+        raise InvalidArgumentError(
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+        )
     config_file = values.text("tensorflow_session_config_file")
     session_config = parse_session_config(read_file(config_file), config_file) if config_file else b""
     intra = values.integer("tensorflow_intra_op_parallelism")

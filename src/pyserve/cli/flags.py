@@ -62,7 +62,11 @@ class FlagValueError(ValueError):
 
 
 class UnknownArgumentError(ValueError):
-    """An argument that no flag takes; the text names the nearest flag."""
+    """An argument that no flag takes; the text names the nearest flag. `values` are those of the other arguments."""
+
+    def __init__(self, message: str, values: Mapping[str, Value]) -> None:
+        super().__init__(message)
+        self.values = values
 
 
 _INT_RANGE = {Kind.INT32: (-(2**31), 2**31 - 1), Kind.INT64: (-(2**63), 2**63 - 1)}
@@ -114,6 +118,7 @@ def parse(arguments: Sequence[str], table: Sequence[Flag]) -> dict[str, Value]:
                 text = "true"
             elif position < len(arguments) and not arguments[position].startswith("--"):
                 text = arguments[position]
+                argument += " " + text
                 position += 1
             else:
                 wrong.append(f"Couldn't interpret value {argument} for flag {flag.name}.")
@@ -125,7 +130,7 @@ def parse(arguments: Sequence[str], table: Sequence[Flag]) -> dict[str, Value]:
     if wrong:
         raise FlagValueError("\n".join(wrong))
     if unknown:
-        raise UnknownArgumentError(_unknown(unknown[0], by_name))
+        raise UnknownArgumentError(_unknown(unknown[0], by_name), values)
     return values
 
 

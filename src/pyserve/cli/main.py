@@ -17,7 +17,7 @@ from pyserve.cli.configure import server_config
 from pyserve.cli.flags import FlagValueError, State, UnknownArgumentError, parse, set_away_from_default, usage
 from pyserve.cli.table import FLAGS
 from pyserve.config import ServerConfig
-from pyserve.errors import NotFoundError, PermissionDeniedError, ServingError, UnknownError
+from pyserve.errors import NotFoundError, PermissionDeniedError, ServingError, Status, UnknownError
 from pyserve.observe import logs
 
 logger = logging.getLogger(__name__)
@@ -41,13 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(usage(_PROGRAM, FLAGS), end="")
         return EXIT_FAILURE
     except UnknownArgumentError as error:
+        if error.values.get("version"):
+            return _print_versions()
         print(error, file=sys.stderr)
         print(f"`{_PROGRAM} --help` lists every flag.", file=sys.stderr)
         return EXIT_UNKNOWN_ARGUMENT
     if values.get("version"):
-        print(f"TensorFlow ModelServer: {__version__}+pyserve")
-        print(f"TensorFlow Library: {_tensorflow_version()}")
-        return EXIT_OK
+        return _print_versions()
+    signals = _Signals()  # before the imports, so that a stop in the first second is heard
     log_format = str(values.get("log_format", "text"))
     if log_format not in logs.FORMATTERS:
         print(f"--log_format must be one of {', '.join(logs.FORMATTERS)}; was {log_format}", file=sys.stderr)
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = server_config(values, _read_file)
         for flag in set_away_from_default(values, FLAGS, State.WARNED):
             logger.warning("--%s is ignored: %s", flag.name, flag.why)
+        if values.get("enable_profiler"):  # written, that is; by default it is true and means nothing
+            logger.warning("--enable_profiler is ignored: the profiler service is not offered")
         if not values.get("model_config_file"):
             model = config.models[0]
             logger.info(
@@ -64,43 +67,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 model.name,
                 model.base_path,
             )
-        _serve(config)
+        _serve(config, signals)
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", flush=True)
         return EXIT_FAILURE
 
 
-def _serve(config: ServerConfig) -> NoReturn:
+def _print_versions() -> int:
+    print(f"TensorFlow ModelServer: {__version__}+pyserve")
+    print(f"TensorFlow Library: {_tensorflow_version()}")
+    return EXIT_OK
+
+
+def _serve(config: ServerConfig, signals: _Signals) -> NoReturn:
     # Here, not above: --help and errors in the arguments must not wait for imports.
     from pyserve.cli.progress import LoadProgress
     from pyserve.server import Server
 
     server = Server(config)
-    signals = _Signals(server.request_stop)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signals.handle)
+    signals.stop = server.request_stop
     try:
         with LoadProgress(server.monitor):
             server.run()
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", flush=True)
         _leave(EXIT_FAILURE)
+    except Exception as error:
+        logger.exception("The server ended by an error of its own")
+        print(f"Failed to start server. Error: {Status.of(error)}", flush=True)
+        _leave(EXIT_FAILURE)
     _leave(EXIT_OK)
 
 
 class _Signals:
-    """The first signal asks for an orderly stop, the second ends the process at once."""
+    """The first signal asks for an orderly stop, the second ends the process at once.
 
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
+    Before there is a server to stop, the first one ends the process, with 0.
+    """
+
+    def __init__(self) -> None:
+        self.stop: Callable[[], None] | None = None
         self._seen = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self._seen:
             os._exit(128 + number)
         self._seen = True
-        self._stop()
+        if self.stop is None:
+            os._exit(EXIT_OK)
+        self.stop()
 
 
 def _leave(code: int) -> NoReturn:

@@ -130,6 +130,18 @@ FLAGS: tuple[Flag, ...] = (
         "enable_serialization_as_tensor_content", BOOL, False,
         "answer Predict with tensor_content instead of typed fields (gRPC)",
     ),
+    _flag(
+        "remote_predict_op_use_tensor_content", BOOL, False, "of other releases of TensorFlow Serving", WARNED,
+        "there is no remote predict operation",
+    ),
+    _flag(
+        "use_tflite_model", BOOL, False, "of older releases: now --prefer_tflite_model", WARNED,
+        "write --prefer_tflite_model",
+    ),
+    _flag(
+        "num_tflite_interpreters", INT32, 1, "of older releases: now --num_tflite_interpreters_per_pool", WARNED,
+        "write --num_tflite_interpreters_per_pool",
+    ),
     _own("admin_port", INT32, 0, "TCP port for /healthz and /readyz, open from the first second; 0: none"),
     _own("host", STRING, "", "address to bind; empty: 0.0.0.0 for gRPC, all addresses for REST"),
     _own("log_format", STRING, "text", "text: TensorFlow's log lines; json: one object per line"),

@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Self
 
 from pyserve.config import ServerConfig
-from pyserve.errors import DeadlineExceededError, FailedPreconditionError, ServingError
+from pyserve.errors import CancelledError, DeadlineExceededError, FailedPreconditionError, ServingError
 from pyserve.lifecycle.monitor import Monitor
+from pyserve.lifecycle.startup import result_of
 from pyserve.server.core import Backend, Core
 from pyserve.server.front_end import FrontEnd
 from pyserve.transport.admin import Readiness
@@ -46,7 +47,9 @@ class Server:
             server.wait_until_available("my_model")
             ...  # server.grpc_port, server.rest_port
 
-    An embedded server runs on threads of its own, leaves signals alone, and changes nothing of the process.
+    An embedded server runs on threads of its own and leaves signals and logging alone. Loading a SavedModel touches the
+    process, for TensorFlow has one of everything in it: threads are configured by its first session, and automatic
+    garbage collection is off while a model loads.
 
     Args:
         config: What to serve and how. Port 0 takes a free port.
@@ -86,6 +89,8 @@ class Server:
         """Whether requests are welcome, and what each model is up to. From any thread."""
         models = self._core.model_states() if self._core else {}
         if self.phase is Phase.SERVING:
+            if models and "available" not in models.values():
+                return Readiness(False, "no model is available", models)
             return Readiness(True, "", models)
         waiting = sorted(name for name, state in models.items() if state != "available")
         reason = f"the server is {self.phase.value}"
@@ -135,9 +140,13 @@ class Server:
         if self._failure is not None:
             self._thread.join()
             raise self._failure
+        if self._stop_requested.is_set():
+            raise CancelledError("The server was stopped before it had started")
 
     def stop(self) -> None:
-        """Stop and wait until everything is given back. Does nothing on a server that is not running."""
+        """Stop and wait until everything is given back. Does nothing on a server that was never started."""
+        if self.phase is Phase.NEW and self._thread is None:
+            return
         self.request_stop()
         if self._thread is not None:
             self._thread.join()
@@ -147,13 +156,33 @@ class Server:
 
         Raises:
             DeadlineExceededError: None was within `timeout_s` seconds.
-            FailedPreconditionError: The server is not running.
+            FailedPreconditionError: The server is not running, or has stopped meanwhile; or every version of the
+                model has failed, and with what.
         """
         core = self._core
-        if core is None:
+
+        def failed() -> bool:
+            result = result_of(self.monitor.versions(name))
+            return result is not None and not result.status.ok
+
+        def over() -> bool:
+            return self._has_stopped() or failed() or bool(core and core.manager.available_versions(name))
+
+        if core is None or self._has_stopped():
             raise FailedPreconditionError("The server is not running")
-        if not self.monitor.wait(lambda: bool(core.manager.available_versions(name)), timeout_s):
+        if not self.monitor.wait(over, timeout_s):
             raise DeadlineExceededError(f"No version of model {name} became available within {timeout_s} s")
+        if core.manager.available_versions(name):
+            return
+        if self._has_stopped():
+            raise FailedPreconditionError("The server is not running")
+        newest = self.monitor.versions(name)[0]
+        raise FailedPreconditionError(
+            f"Model {name} cannot be loaded: version {newest.id.version}: {newest.status}"
+        )
+
+    def _has_stopped(self) -> bool:
+        return self.phase is Phase.STOPPED
 
     def __enter__(self) -> Self:
         self.start()
@@ -221,6 +250,7 @@ class Server:
         await front_end.close(config.drain_timeout_s if was_serving else 0.0)
         await asyncio.to_thread(core.stop, _STOP_TIMEOUT_S[own_process])
         self.phase = Phase.STOPPED
+        self.monitor.wake()  # whoever waits for a model waits in vain
         logger.info("Stopped")
 
 

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 # Decoding or encoding at most this many bytes takes less time than handing it to another thread is worth.
 INLINE_BYTES = 1 << 18
+# Counting the bytes of more strings than this would itself take time on the loop.
+_COUNTED_STRINGS = 1000
 
 
 class Dispatcher:
@@ -70,8 +72,7 @@ class Dispatcher:
 
     async def _run(self, call: Call[T]) -> T:
         outputs = await self.outputs(call.task)
-        nbytes = sum(array.nbytes for array in outputs.values())
-        if nbytes <= INLINE_BYTES:
+        if sum(map(_size, outputs.values())) <= INLINE_BYTES:
             return call.finish(outputs)
         return await self._loop.run_in_executor(self._codec_threads, call.finish, outputs)
 
@@ -135,6 +136,15 @@ class Dispatcher:
             future, _ = self._answered.popleft()
             if not future.done():
                 future.set_result(None)
+
+
+def _size(array: Array) -> int:
+    """About how many bytes an output has to encode."""
+    if array.dtype != object:
+        return array.nbytes
+    if array.size > _COUNTED_STRINGS:
+        return INLINE_BYTES + 1
+    return sum(map(len, array.flat))
 
 
 def _drop(decoding: Future[Any]) -> None:

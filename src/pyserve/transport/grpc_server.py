@@ -14,8 +14,7 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from pyserve.batching.scheduler import SHUTTING_DOWN
-from pyserve.errors import Code, InvalidArgumentError, ServingError, Status, UnavailableError
+from pyserve.errors import SHUTTING_DOWN, Code, InvalidArgumentError, ServingError, Status, UnavailableError
 from pyserve.inference.call import Handler, StreamHandler
 from pyserve.transport.budget import ByteBudget
 from pyserve.transport.dispatch import Dispatcher
@@ -194,7 +193,7 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
             except asyncio.CancelledError:
                 if self._server is not None:
                     raise  # the caller went away
-                status = Status.of(UnavailableError("The server is shutting down"))
+                status = Status.of(UnavailableError(SHUTTING_DOWN))
             except Exception as error:
                 logger.exception("A gRPC handler failed")
                 status = Status.of(error)

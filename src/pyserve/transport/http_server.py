@@ -40,6 +40,8 @@ _LISTEN_BACKLOG = 1024
 # Rounds of the event loop between the wish to stop and the end of accepting.
 _LAST_ACCEPTS = 5
 
+# JSON above this is parsed on another thread: a hostile kilobyte takes a millisecond.
+_INLINE_JSON_BYTES = INLINE_BYTES // 16
 # A gzip body above this is inflated on another thread: it can become a thousand times as large.
 _INLINE_GZIP_BYTES = INLINE_BYTES // 64
 
@@ -109,8 +111,10 @@ class HttpServer:
         )
         try:
             listener = self._listener = _listener(host, port)
-        except OSError as error:
-            raise UnavailableError(f"cannot bind port {port}: {error.strerror}") from error
+        except (OSError, UnicodeError) as error:
+            raise UnavailableError(
+                f"cannot bind port {port} of {host or 'every address'}: {error}"
+            ) from error
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._protocols, sock=listener, backlog=_LISTEN_BACKLOG)
         bound: int = listener.getsockname()[1]
@@ -150,8 +154,9 @@ class HttpServer:
 
     async def _respond(self, received: HttpRequest) -> HttpResponse:
         size = len(received.body)
-        if size > _INLINE_GZIP_BYTES and "Content-Encoding" in received.headers:
-            size = INLINE_BYTES + 1
+        inline = _INLINE_GZIP_BYTES if "Content-Encoding" in received.headers else _INLINE_JSON_BYTES
+        if size > inline:
+            size = INLINE_BYTES + 1  # to another thread
         try:
             response = await self._dispatcher.answer(lambda: self._api.begin(received), size)
         except ServingError as error:
