@@ -11,7 +11,7 @@ from pyserve.cli.flags import State, Value, set_away_from_default
 from pyserve.cli.table import FLAGS
 from pyserve.codec.model_config import parse_model_config
 from pyserve.codec.session_config import parse_session_config
-from pyserve.config import LoadOptions, ModelConfig, ServerConfig, TensorFlowOptions
+from pyserve.config import LoadOptions, ModelConfig, ServerConfig, TensorFlowOptions, TfLiteOptions
 from pyserve.errors import InvalidArgumentError, UnimplementedError
 
 logger = logging.getLogger(__name__)
@@ -72,6 +72,8 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         enable_signature_method_name_check=values.boolean("enable_signature_method_name_check"),
         enable_serialization_as_tensor_content=values.boolean("enable_serialization_as_tensor_content"),
         num_run_threads=values.integer("num_run_threads"),
+        enable_model_warmup=values.boolean("enable_model_warmup"),
+        num_request_iterations_for_warmup=values.integer("num_request_iterations_for_warmup"),
         warmup_from_signature=_warmup(values.text("warmup_from_signature")),
         drain_delay_s=max(0.0, values.number("drain_delay_s")),
         drain_timeout_s=max(0.0, values.number("drain_timeout_s")),
@@ -85,6 +87,11 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
             fail_on_initial_load_error=values.boolean("fail_on_initial_load_error"),
         ),
         tensorflow=_tensorflow(values, tags, read_file),
+        tflite=TfLiteOptions(
+            prefer_tflite_model=values.boolean("prefer_tflite_model"),
+            num_tflite_pools=values.integer("num_tflite_pools"),
+            num_tflite_interpreters_per_pool=values.integer("num_tflite_interpreters_per_pool"),
+        ),
     )
 
 

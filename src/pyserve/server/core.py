@@ -18,7 +18,7 @@ from pyserve.config import ServerConfig
 from pyserve.inference.model_service import ModelService
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.inference.router import Router
-from pyserve.inference.warmup import warm_up
+from pyserve.inference.warmup import WarmUp
 from pyserve.lifecycle.loader import Loader
 from pyserve.lifecycle.manager import Manager
 from pyserve.lifecycle.monitor import Monitor
@@ -62,7 +62,12 @@ class Core:
         self._config = config
         self._backend = backend
         self.monitor = monitor
-        prepare = warm_up if config.warmup_from_signature else None
+        prepare = WarmUp(
+            from_file=config.enable_model_warmup,
+            iterations=config.num_request_iterations_for_warmup,
+            from_signature=config.warmup_from_signature,
+            check_method_name=config.enable_signature_method_name_check,
+        )
         self.manager = Manager(backend.make_loader, self.monitor, config.load, prepare=prepare)
         self._source = FileSystemSource(
             self.manager.aspire, backend.incomplete_reason, config.load, on_poll=self.monitor.wake
