@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyserve.backends.function import FunctionServable
 from pyserve.backends.saved_model import SavedModelBackend
-from pyserve.backends.saved_model.meta_graph import read_saved_model, select
+from pyserve.backends.saved_model.meta_graph import INIT_OP_KEY, read_saved_model, select
 from pyserve.backends.tflite import TfLiteBackend
 from pyserve.batching.task import Task
 from pyserve.codec.json_predict import PredictDocument
@@ -122,7 +122,11 @@ def read_signatures(version: Path, tags: Collection[str] = ("serve",)) -> dict[s
         ServingError: There is no SavedModel, or none with these tags.
     """
     chosen = select(read_saved_model(version), tags)
-    return {key: signature_from_proto(key, proto) for key, proto in chosen.signature_def.items()}
+    return {
+        key: signature_from_proto(key, proto)
+        for key, proto in chosen.signature_def.items()
+        if key != INIT_OP_KEY
+    }
 
 
 def _record(body: bytes, signatures: Mapping[str, Signature], default: str) -> bytes:
