@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,39 +84,51 @@ def test_every_record_is_replayed(copy: Callable[[str], Path], more: list[str], 
         assert (said in server.log) is (count > 0)
 
 
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Path]]:
+    """A server with a good version 1, to which others are added; and the model's base path."""
+    base = tmp_path_factory.mktemp("serving") / "half_plus_two"
+    shutil.copytree(EXAMPLES / "half_plus_two" / "1", base / "1")
+    more = ["--max_num_load_retries=1", "--load_retry_interval_micros=0"]
+    with ServerProcess(flags(base, *more), rest=False) as server:
+        yield server, base
+
+
 @pytest.mark.parametrize(
-    ("records", "cut", "text"),
+    ("version", "records", "cut", "text"),
     [
-        ([predict_log(x=[1.0]), predict_log("none")], None, 'Serving signature key "none" not found.'),
-        ([predict_log(y=[1.0])], None, "Signature input alias: x(feed name: "),
+        (2, [predict_log(x=[1.0]), predict_log("none")], None, 'Serving signature key "none" not found.'),
+        (3, [predict_log(y=[1.0])], None, "Signature input alias: x(feed name: "),
         (
+            4,
             [predict_log(x=[1.0])],
             -1,
             "truncated record at 0' failed with Read less bytes than requested. Please verify your warmup data is in "
             "TFRecord format.",
         ),
-        ([b""] * 1001, None, "Number of warmup records exceeds the maximum (1000) at "),
+        (5, [b""] * 1001, None, "Number of warmup records exceeds the maximum (1000) at "),
     ],
 )
 def test_what_fails_fails_the_load(
-    copy: Callable[[str], Path], records: list[bytes], cut: int | None, text: str
+    serving: tuple[ServerProcess, Path], version: int, records: list[bytes], cut: int | None, text: str
 ) -> None:
-    """A record's error, or the file's, is the version's; the version before it serves on."""
-    base = copy("half_plus_two")
-    arriving = Path(shutil.move(base / "2", base.parent / "2"))
+    """A record's error, or the file's, is the version's, at every attempt; the version before it serves on."""
+    server, base = serving
+    arriving = Path(shutil.copytree(base / "1", base / f"{version}.arriving"))
     give(arriving, records, cut)
-    more = ["--max_num_load_retries=1", "--load_retry_interval_micros=0"]
-    with ServerProcess(flags(base, *more), rest=False) as server, Stubs(server.grpc_port) as stubs:
-        arriving.rename(base / "2")
-        until(lambda: states(stubs, base.name).get(2, (0, ""))[0] == END)
+    with Stubs(server.grpc_port) as stubs:
+        arriving.rename(base / str(version))
+        until(lambda: states(stubs, base.name).get(version, (0, ""))[0] == END)
         found = states(stubs, base.name)
-        assert found[2][1].startswith(text)
+        assert found[version][1].startswith(text)
         assert found[1] == (AVAILABLE, "")
         answer = stubs.prediction.Predict(
             predict_request(base.name, {"x": {"dtype": 1, "shape": [1], "float_val": [2.0]}}), timeout=30
         )
         assert answer.model_spec.version.value == 1
-        assert server.log.count("Starting to read warmup data for model at ") == 2  # both attempts
+        assert (
+            server.log.count(f"Starting to read warmup data for model at {base / str(version) / FILE} ") == 2
+        )
 
 
 def test_examples_are_replayed(copy: Callable[[str], Path]) -> None:
