@@ -43,6 +43,10 @@ class Model:
                 ),
                 (Signature("odd", "other/method", {"x": x}, {"y": y}), self.function("odd")),
                 (Signature("two", PREDICT_METHOD, {"x": x, "z": x}, {"y": y}), self.function("two")),
+                (
+                    Signature("defaulted", PREDICT_METHOD, {"x": x, "z": x}, {"y": y}, {"z": floats(7)}),
+                    self.function("defaulted"),
+                ),
                 (Signature("c", CLASSIFY_METHOD, {"inputs": examples}, {"y": y}), self.function("c")),
                 (Signature("r", REGRESS_METHOD, {"inputs": examples}, {"y": y}), self.function("r")),
             ]
@@ -97,6 +101,13 @@ def test_predict() -> None:
     model = Model()
     replay(Target(ID, model.servable), predict(floats(1, 2)))
     assert model.calls == [("serving_default", {"x": [1, 2]})]
+
+
+def test_defaults() -> None:
+    """An input that the record leaves out takes the signature's default."""
+    model = Model()
+    replay(Target(ID, model.servable), predict(floats(1), "defaulted"))
+    assert model.calls == [("defaulted", {"x": [1], "z": [7]})]
 
 
 @pytest.mark.parametrize("kind", ["classify_log", "regress_log"])
@@ -155,6 +166,8 @@ def failing_logs() -> list[tuple[str, tfs.PredictionLog, Code, str]]:
     two = tfs.PredictionLog()
     two.classify_log.request.model_spec.signature_name = "two"
     with_examples(two.classify_log.request, 1)
+    surplus = predict(floats(1), "defaulted")
+    surplus.predict_log.request.inputs["q"].CopyFrom(surplus.predict_log.request.inputs["x"])
     filtered = predict(floats(1))
     filtered.predict_log.request.output_filter.append("none")
     return [
@@ -173,6 +186,7 @@ def failing_logs() -> list[tuple[str, tfs.PredictionLog, Code, str]]:
             "Expects arg[0] to be float but int64 is provided",
         ),
         ("output", filtered, Code.INVALID_ARGUMENT, "output tensor alias not found in signature: none"),
+        ("unknown beside a default", surplus, Code.INVALID_ARGUMENT, "Inputs contains invalid name."),
         ("model", predict(floats(-1)), Code.INVALID_ARGUMENT, "x must not be negative"),
         ("no examples", empty, Code.INVALID_ARGUMENT, "Input is empty."),
         ("two inputs", two, Code.INVALID_ARGUMENT, "Expected one input Tensor."),

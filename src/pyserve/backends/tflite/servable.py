@@ -31,7 +31,7 @@ class TfLiteServable:
     def __init__(self, signatures: Mapping[str, Signature], pool: Pool[Runnable]) -> None:
         self.signatures: Mapping[str, Signature] = MappingProxyType(dict(signatures))
         self.signature_def_map = signature_def_map(self.signatures.values())
-        # A model may keep state, and does not tell; and its first run is no slower than the others.
+        # A model may keep state, and does not tell; and its first run is hardly slower than the others.
         self.stateless: frozenset[str] = frozenset()
         self._pool: Pool[Runnable] | None = pool
 
