@@ -145,6 +145,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class TfLiteOptions:
+    """Whether and how TensorFlow Lite models are served (flags of the same names).
+
+    Attributes:
+        prefer_tflite_model: Serve `model.tflite` of a version that has one, instead of its SavedModel.
+        num_tflite_pools: Pools of interpreters per version; 0: one per core.
+        num_tflite_interpreters_per_pool: Interpreters in each pool.
+    """
+
+    prefer_tflite_model: bool = False
+    num_tflite_pools: int = 0
+    num_tflite_interpreters_per_pool: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Everything that a server needs to know. The defaults are TensorFlow Serving's.
 
@@ -161,7 +176,9 @@ class ServerConfig:
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         enable_session_run: Let callers run any part of a model's graph.
         num_run_threads: Model runs at the same time; 0: chosen from the cores.
-        warmup_from_signature: Run each stateless signature once before a version is AVAILABLE.
+        enable_model_warmup: Replay the requests that a version brings along before it is AVAILABLE.
+        num_request_iterations_for_warmup: Times that each of them is run; <= 0: once.
+        warmup_from_signature: Without such requests, run each stateless signature once instead.
         drain_delay_s: Seconds between the loss of readiness and the closing of the ports when the server stops.
         drain_timeout_s: Seconds that requests in flight may take to finish when the server stops.
     """
@@ -181,12 +198,15 @@ class ServerConfig:
     enable_serialization_as_tensor_content: bool = False
     enable_session_run: bool = False
     num_run_threads: int = 0
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
     warmup_from_signature: bool = True
     drain_delay_s: float = 0.0
     drain_timeout_s: float = 25.0
     limits: Limits = field(default_factory=Limits)
     load: LoadOptions = field(default_factory=LoadOptions)
     tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
+    tflite: TfLiteOptions = field(default_factory=TfLiteOptions)
 
     def __post_init__(self) -> None:
         _at_least(0, num_run_threads=self.num_run_threads)

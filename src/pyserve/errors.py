@@ -143,6 +143,16 @@ def error_for(code: int, message: str) -> ServingError:
         return UnknownError(message)
 
 
+def file_error(error: OSError) -> ServingError:
+    """What the operating system said about a file, with the code and the form of text that TensorFlow uses."""
+    kinds: dict[type[OSError], type[ServingError]] = {
+        FileNotFoundError: NotFoundError,
+        PermissionError: PermissionDeniedError,
+        IsADirectoryError: FailedPreconditionError,
+    }
+    return kinds.get(type(error), UnknownError)(f"{error.filename}; {error.strerror}")
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """A code and a message as a value: what the monitor keeps and the status API answers."""

@@ -56,7 +56,7 @@ STARTS = [
         [],
         ["unknown argument: --model_nam=x\nDid you mean --model_name=x?"],
     ),
-    Start("unknown command", ["server"], 2, [], ["unknown argument: server"]),
+    Start("unknown command", ["server"], 2, [], ["unknown command: server"]),
     Start(
         "no model",
         [],

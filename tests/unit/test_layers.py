@@ -17,7 +17,8 @@ ROWS = [
     {"inference", "backends"},
     {"transport"},
     {"server", "client"},
-    {"cli", "tools", "testing", "pytest_plugin"},
+    {"tools"},
+    {"cli", "testing", "pytest_plugin"},
     {"__main__"},
 ]
 # Below everything: names that carry no logic, and the lazily resolved package itself.

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from pyserve.codec.signature_def import signature_def_map
 from pyserve.dtypes import Array
 from pyserve.errors import InternalError, ServingError
-from pyserve.protos import tf, tfs
 from pyserve.servable import DEFAULT_SIGNATURE, PREDICT_METHOD, Signature, TensorSpec
 
 Function = Callable[..., Mapping[str, Array]]
@@ -29,7 +29,7 @@ class FunctionServable:
         self.signatures: Mapping[str, Signature] = {signature.key: signature for signature, _ in pairs}
         self._functions = {signature.key: function for signature, function in pairs}
         self.stateless: frozenset[str] = frozenset()  # nobody knows what a callable does
-        self.signature_def_map = _signature_def_map(self.signatures.values())
+        self.signature_def_map = signature_def_map(self.signatures.values())
 
     def run(
         self,
@@ -65,25 +65,3 @@ def predict_signature(
         inputs={spec.alias: spec for spec in inputs},
         outputs={spec.alias: spec for spec in outputs},
     )
-
-
-def _signature_def_map(signatures: Iterable[Signature]) -> bytes:
-    message = tfs.SignatureDefMap()
-    for signature in signatures:
-        definition = message.signature_def[signature.key]
-        definition.method_name = signature.method_name
-        for specs, infos in ((signature.inputs, definition.inputs), (signature.outputs, definition.outputs)):
-            for alias, spec in specs.items():
-                _fill(infos[alias], spec)
-    return message.SerializeToString(deterministic=True)
-
-
-def _fill(info: tf.TensorInfo, spec: TensorSpec) -> None:
-    info.name = spec.tensor_name
-    info.dtype = spec.dtype.number
-    if spec.shape is None:
-        info.tensor_shape.unknown_rank = True
-    else:
-        info.tensor_shape.SetInParent()
-        for size in spec.shape:
-            info.tensor_shape.dim.add(size=-1 if size is None else size)

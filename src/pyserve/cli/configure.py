@@ -12,7 +12,7 @@ from pyserve.cli.table import FLAGS
 from pyserve.codec.model_config import parse_model_config
 from pyserve.codec.monitoring_config import parse_monitoring_config
 from pyserve.codec.session_config import parse_session_config
-from pyserve.config import Limits, LoadOptions, ModelConfig, ServerConfig, TensorFlowOptions
+from pyserve.config import Limits, LoadOptions, ModelConfig, ServerConfig, TensorFlowOptions, TfLiteOptions
 from pyserve.errors import InvalidArgumentError, UnimplementedError
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         enable_serialization_as_tensor_content=values.boolean("enable_serialization_as_tensor_content"),
         enable_session_run=values.boolean("enable_session_run"),
         num_run_threads=values.integer("num_run_threads"),
+        enable_model_warmup=values.boolean("enable_model_warmup"),
+        num_request_iterations_for_warmup=values.integer("num_request_iterations_for_warmup"),
         warmup_from_signature=_warmup(values.text("warmup_from_signature")),
         drain_delay_s=values.number("drain_delay_s"),
         drain_timeout_s=values.number("drain_timeout_s"),
@@ -97,6 +99,11 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
             fail_on_initial_load_error=values.boolean("fail_on_initial_load_error"),
         ),
         tensorflow=_tensorflow(values, tags, read_file),
+        tflite=TfLiteOptions(
+            prefer_tflite_model=values.boolean("prefer_tflite_model"),
+            num_tflite_pools=values.integer("num_tflite_pools"),
+            num_tflite_interpreters_per_pool=values.integer("num_tflite_interpreters_per_pool"),
+        ),
     )
 
 

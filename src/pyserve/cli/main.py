@@ -13,6 +13,7 @@ from types import FrameType
 from typing import NoReturn
 
 from pyserve import __version__
+from pyserve.cli import commands
 from pyserve.cli.configure import server_config
 from pyserve.cli.flags import FlagValueError, State, UnknownArgumentError, parse, set_away_from_default, usage
 from pyserve.cli.table import FLAGS
@@ -31,8 +32,10 @@ _PROGRAM = "pyserve"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the result is the process's exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if commands.is_command(arguments):
+        return commands.run(_PROGRAM, arguments)
     if "--help" in arguments or "-h" in arguments:
-        print(usage(_PROGRAM, FLAGS), end="")
+        print(usage(_PROGRAM, FLAGS) + commands.usage(_PROGRAM), end="")
         return EXIT_OK
     try:
         values = parse(arguments, FLAGS)

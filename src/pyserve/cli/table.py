@@ -87,23 +87,17 @@ FLAGS: tuple[Flag, ...] = (
         "grpc_max_threads", INT32, 4 * _CPUS, "upper limit of gRPC threads",
         ACCEPTED, "one event loop serves every connection",
     ),
-    _flag(
-        "enable_model_warmup", BOOL, True, "replay recorded requests while loading",
-        ACCEPTED, "recorded requests are not replayed yet",
-    ),
-    _flag(
-        "num_request_iterations_for_warmup", INT32, 0, "times that each recorded request is replayed",
-        WARNED, _LATER,
-    ),
+    _flag("enable_model_warmup", BOOL, True, "replay the requests that a version brings along while loading it"),
+    _flag("num_request_iterations_for_warmup", INT32, 0, "times that each of those is replayed; <= 0: once"),
     _flag("version", BOOL, False, "print versions and exit"),
     _flag("monitoring_config_file", STRING, "", "text file of MonitoringConfig: the metrics page"),
     _flag(
         "remove_unused_fields_from_bundle_metagraph", BOOL, True, "keep only signatures of the MetaGraph",
         ACCEPTED, "pyserve never keeps more",
     ),
-    _flag("prefer_tflite_model", BOOL, False, "serve model.tflite where it is present", REFUSED, _LATER),
-    _flag("num_tflite_pools", INT32, _CPUS, "TensorFlow Lite interpreter pools", WARNED, _LATER),
-    _flag("num_tflite_interpreters_per_pool", INT32, 1, "interpreters in each pool", WARNED, _LATER),
+    _flag("prefer_tflite_model", BOOL, False, "serve model.tflite where it is present, else the SavedModel"),
+    _flag("num_tflite_pools", INT32, _CPUS, "pools of TensorFlow Lite interpreters per version"),
+    _flag("num_tflite_interpreters_per_pool", INT32, 1, "interpreters in each pool"),
     _flag(
         "enable_signature_method_name_check", BOOL, False, "require a signature's method_name to fit the call"
     ),
@@ -155,7 +149,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     _own(
         "warmup_from_signature", STRING, "auto",
-        "auto: run each stateless signature once before a version is available; off: do not",
+        "auto: run each stateless signature of a version without recorded requests once before AVAILABLE; off: do not",
     ),
     _own("num_run_threads", INT32, 0, "model runs at the same time; 0: chosen from the cores"),
     _own(

@@ -1,4 +1,4 @@
-"""SignatureDef → `servable.Signature`.
+"""SignatureDef → `servable.Signature`, and back for models that bring no protos along.
 
 Used by a backend when it loads a model: the proto is what the SavedModel declares, the value is what the
 request path works with.
@@ -6,6 +6,7 @@ request path works with.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import MappingProxyType
 
 from pyserve import dtypes
@@ -65,6 +66,29 @@ def tensor_spec(alias: str, info: tf.TensorInfo) -> TensorSpec:
     return TensorSpec(
         alias=alias, dtype=_dtype(info.dtype), shape=_shape(info.tensor_shape), tensor_name=name
     )
+
+
+def signature_def_map(signatures: Iterable[Signature]) -> bytes:
+    """A serialized `tensorflow.serving.SignatureDefMap` of signatures, without their defaults."""
+    message = tfs.SignatureDefMap()
+    for signature in signatures:
+        definition = message.signature_def[signature.key]
+        definition.method_name = signature.method_name
+        for specs, infos in ((signature.inputs, definition.inputs), (signature.outputs, definition.outputs)):
+            for alias, spec in specs.items():
+                _fill(infos[alias], spec)
+    return message.SerializeToString(deterministic=True)
+
+
+def _fill(info: tf.TensorInfo, spec: TensorSpec) -> None:
+    info.name = spec.tensor_name
+    info.dtype = spec.dtype.number
+    if spec.shape is None:
+        info.tensor_shape.unknown_rank = True
+    else:
+        info.tensor_shape.SetInParent()
+        for size in spec.shape:
+            info.tensor_shape.dim.add(size=-1 if size is None else size)
 
 
 def _dtype(number: int) -> DType:

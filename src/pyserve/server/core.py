@@ -18,7 +18,8 @@ from pyserve.config import ServerConfig
 from pyserve.inference.model_service import ModelService
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.inference.router import Router
-from pyserve.inference.warmup import warm_up
+from pyserve.inference.warmup import WarmUp
+from pyserve.inference.warmup_file import Replayed
 from pyserve.lifecycle.loader import Loader
 from pyserve.lifecycle.manager import Manager
 from pyserve.lifecycle.monitor import Monitor
@@ -66,7 +67,13 @@ class Core:
         self.monitor = monitor
         self.metrics = ServingMetrics()
         self._names = frozenset(model.name for model in config.models)
-        prepare = warm_up if config.warmup_from_signature else None
+        prepare = WarmUp(
+            from_file=config.enable_model_warmup,
+            iterations=config.num_request_iterations_for_warmup,
+            from_signature=config.warmup_from_signature,
+            check_method_name=config.enable_signature_method_name_check,
+            on_replayed=self._on_replayed,
+        )
         self.manager = Manager(self._make_loader, self.monitor, config.load, prepare=prepare)
         self._source = FileSystemSource(
             self.manager.aspire, backend.incomplete_reason, config.load, on_poll=self.monitor.wake
@@ -143,6 +150,11 @@ class Core:
 
     def _make_loader(self, id: ServableId, path: str) -> Loader:
         return MeteredLoader(self._backend.make_loader(id, path), path, self.metrics)
+
+    def _on_replayed(self, replayed: Replayed) -> None:
+        labels = (replayed.model_path, str(replayed.status))
+        self.metrics.model_warmup_latency.observe(labels, replayed.duration_s * 1e6)
+        self.metrics.model_warmup_records_read.add(labels, replayed.records)
 
     def _verdict(self) -> Verdict:
         names = [model.name for model in self._config.models]

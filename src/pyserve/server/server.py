@@ -256,6 +256,10 @@ class Server:
 
 def _default_backend(config: ServerConfig) -> Backend:
     # Late: a server over callables never needs it.
+    if config.tflite.prefer_tflite_model:
+        from pyserve.backends.tflite import TfLiteBackend
+
+        return TfLiteBackend(config.tflite, config.tensorflow)
     from pyserve.backends.saved_model import SavedModelBackend
 
     return SavedModelBackend(config.tensorflow)

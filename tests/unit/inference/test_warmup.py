@@ -100,3 +100,26 @@ def test_warm_up_runs_what_has_no_side_effects() -> None:
     )
     warm_up(ServableId("m", 1), "/m/1", servable)
     assert servable.ran == [("a", ["a", "b"]), ("b", ["a", "b"])]
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "made"),
+    [
+        ((None, 3), 4, (4, 3)),
+        ((4, 3), 4, (4, 3)),
+        ((1, 3), 4, None),
+        ((), 4, None),
+        ((2, 3), 1, (2, 3)),
+    ],
+)
+def test_rows(shape: tuple[int | None, ...], rows: int, made: tuple[int, ...] | None) -> None:
+    """The first dimension takes the number of rows, where it is free or fits."""
+    zeros = zeros_for(signature(TensorSpec("x", dtypes.FLOAT, shape)), rows)
+    assert (None if zeros is None else zeros["x"].shape) == made
+
+
+def test_what_cannot_be_batched_is_run_as_it_is() -> None:
+    """A signature with fixed shapes runs once when no batch size fits it."""
+    servable = Recorder([signature(TensorSpec("x", dtypes.FLOAT, (1, 3)), key="a")], {"a"})
+    warm_up(ServableId("m", 1), "/m/1", servable, (4, 8))
+    assert servable.ran == [("a", ["a", "b"])]

@@ -1,0 +1,38 @@
+"""Finds a version by what somebody types: the version, the model that it belongs to, or its SavedModel file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyserve.backends.saved_model.meta_graph import BINARY_NAME, TEXT_NAME
+from pyserve.errors import InvalidArgumentError, NotFoundError
+
+_FILES = (BINARY_NAME, TEXT_NAME, "model.tflite")
+
+
+def version_directory(path: Path) -> Path:
+    """The version directory that a path means.
+
+    Args:
+        path: A version directory, a file in one, or a model's base path, which stands for its highest version.
+
+    Raises:
+        NotFoundError: There is nothing.
+        InvalidArgumentError: There is something else.
+    """
+    if not path.exists():
+        raise NotFoundError(f"{path}; No such file or directory")
+    if path.is_file():
+        if path.name not in _FILES:
+            raise InvalidArgumentError(f"{path} is none of {', '.join(_FILES)}")
+        return path.parent
+    if _is_version(path):
+        return path
+    versions = [child for child in path.iterdir() if child.name.isdecimal() and _is_version(child)]
+    if not versions:
+        raise InvalidArgumentError(f"{path} holds neither a model ({', '.join(_FILES)}) nor versions of one")
+    return max(versions, key=lambda child: int(child.name))
+
+
+def _is_version(path: Path) -> bool:
+    return any((path / name).is_file() for name in _FILES)

@@ -1,0 +1,339 @@
+"""TensorFlow Lite models, converted on the spot: signatures, types, shapes, threads, errors, and the whole server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyserve.backends.saved_model import SavedModelServable
+from pyserve.backends.tflite import TfLiteBackend, TfLiteServable
+from pyserve.config import TensorFlowOptions, TfLiteOptions
+from pyserve.errors import Code, ServingError
+from pyserve.servable import Servable, ServableId
+from servers import ServerProcess
+
+
+def floats(*shape: int, value: float = 1.0) -> Any:
+    return np.full(shape, value, np.float32)
+
+
+def strings(value: object) -> Any:
+    array = np.empty(np.shape(value), object)
+    array[...] = value
+    return array
+
+
+def converted(tf: Any, functions: Mapping[str, Any], directory: Path, **settings: Any) -> bytes:
+    """The functions as one model, each under its key as a signature."""
+    module = tf.Module()
+    module.functions = list(functions.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tf.saved_model.save(module, str(directory), signatures=dict(functions))
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(directory), signature_keys=list(functions))
+        for name, value in settings.items():
+            setattr(converter, name, value)
+        model: bytes = converter.convert()
+    return model
+
+
+@pytest.fixture(scope="module")
+def several(tf: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A model with three signatures: numbers, strings, integers."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 3], tf.float32, "x"), tf.TensorSpec([None, 3], tf.float32, "w")]
+    )
+    def numbers(x: Any, w: Any) -> Any:
+        return {"y": x * 0.5 + 2.0, "z": x + w}
+
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.string, "s")])
+    def text(s: Any) -> Any:
+        return {"t": tf.identity(s)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "i")])
+    def integers(i: Any) -> Any:
+        return {"double": i * 2, "large": i > 5}
+
+    functions = {"serving_default": numbers, "text": text, "integers": integers}
+    return converted(tf, functions, tmp_path_factory.mktemp("several"))
+
+
+@pytest.fixture(scope="module")
+def nameless(tf: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A model without signatures, as older converters made them."""
+    del tmp_path_factory
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 3], tf.float32, "x"), tf.TensorSpec([None, 3], tf.float32, "w")]
+    )
+    def numbers(x: Any, w: Any) -> Any:
+        return x * 0.5 + 2.0, x + w
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([numbers.get_concrete_function()])
+        model: bytes = converter.convert()
+    return model
+
+
+Load = Callable[..., Servable]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Load]:
+    """Loads a version directory with this model as a server would."""
+    loaded: list[Servable] = []
+
+    def serve(model: bytes, interpreters: int = 1) -> Servable:
+        path = tmp_path / "1"
+        path.mkdir(exist_ok=True)
+        (path / "model.tflite").write_bytes(model)
+        options = TfLiteOptions(prefer_tflite_model=True, num_tflite_pools=interpreters)
+        servable = (
+            TfLiteBackend(options, TensorFlowOptions()).make_loader(ServableId("m", 1), str(path)).load()
+        )
+        assert isinstance(servable, TfLiteServable)
+        loaded.append(servable)
+        return servable
+
+    yield serve
+    for servable in loaded:
+        servable.unload()
+
+
+def test_signatures(several: bytes, serve: Load) -> None:
+    """Signatures are those that the converter wrote, with free dimensions and TensorFlow's types."""
+    signatures = serve(several).signatures
+    assert sorted(signatures) == ["integers", "serving_default", "text"]
+    assert {a: (s.dtype.name, s.shape) for a, s in signatures["serving_default"].inputs.items()} == {
+        "x": ("float", (None, 3)),
+        "w": ("float", (None, 3)),
+    }
+    assert {a: s.dtype.name for a, s in signatures["integers"].outputs.items()} == {
+        "double": "int64",
+        "large": "bool",
+    }
+
+
+@pytest.mark.parametrize("rows", [1, 4, 0, 2])
+def test_rows(several: bytes, serve: Load, rows: int) -> None:
+    """Inputs are resized to what comes, none included; outputs can be chosen."""
+    servable = serve(several)
+    x = floats(rows, 3)
+    found = servable.run("serving_default", {"x": x, "w": x}, ["y", "z"])
+    assert found["y"].tolist() == (x * 0.5 + 2).tolist()
+    assert found["z"].tolist() == (x + x).tolist()
+    assert list(servable.run("serving_default", {"x": x, "w": x}, ["z"])) == ["z"]
+
+
+def test_without_signatures(nameless: bytes, serve: Load) -> None:
+    """`serving_default` has the model's tensors by their names."""
+    servable = serve(nameless)
+    signature = servable.signatures["serving_default"]
+    assert sorted(signature.inputs) == ["w", "x"]
+    assert sorted(signature.outputs) == ["Identity", "Identity_1"]
+    for rows in (1, 3):
+        x = floats(rows, 3, value=rows)
+        found = servable.run("serving_default", {"x": x, "w": x}, sorted(signature.outputs))
+        assert found["Identity"].tolist() == (x * 0.5 + 2).tolist()
+        assert found["Identity_1"].tolist() == (x + x).tolist()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [b"a", b""],
+        [b"\0", b"x\0"],
+        [],
+        b"scalar",
+        b"x\0",
+        b"\0",
+        b"",
+        [[b"a", "é".encode()]],
+        [b"x" * 100_000],
+    ],
+)
+def test_strings(several: bytes, serve: Load, value: object) -> None:
+    """Strings arrive byte for byte, in any shape."""
+    found = serve(several).run("text", {"s": strings(value)}, ["t"])["t"]
+    assert found.dtype == object
+    assert found.tolist() == strings(value).tolist()
+
+
+def test_other_layouts(several: bytes, serve: Load) -> None:
+    """Arrays in another byte order or order of memory mean the same."""
+    servable = serve(several)
+    assert servable.run("integers", {"i": np.array([1, 6], ">i8")}, ["double", "large"])[
+        "double"
+    ].tolist() == [2, 12]
+    x = np.arange(12, dtype=np.float32).reshape(3, 4).T
+    assert (
+        servable.run("serving_default", {"x": x, "w": floats(4, 3)}, ["z"])["z"].tolist() == (x + 1).tolist()
+    )
+
+
+def test_quantised(tf: Any, serve: Load, tmp_path: Path) -> None:
+    """A model with quantised inputs and outputs takes and gives the integers as they are."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 4], tf.float32, "x")])
+    def layer(x: Any) -> Any:
+        return {"y": tf.matmul(x, tf.constant(np.eye(4, dtype=np.float32)))}
+
+    samples = [[np.linspace(-1, 1, 4, dtype=np.float32)[None]] for _ in range(8)]
+    model = converted(
+        tf,
+        {"serving_default": layer},
+        tmp_path / "saved",
+        optimizations=[tf.lite.Optimize.DEFAULT],
+        representative_dataset=lambda: iter(samples),
+        inference_input_type=tf.int8,
+        inference_output_type=tf.int8,
+    )
+    servable = serve(model)
+    assert servable.signatures["serving_default"].inputs["x"].dtype.name == "int8"
+    found = servable.run("serving_default", {"x": np.array([[-100, 0, 50, 100]], np.int8)}, ["y"])["y"]
+    assert found.dtype == np.int8
+    assert np.abs(found.astype(int) - [[-100, 0, 50, 100]]).max() <= 2
+
+
+def test_a_failed_run_harms_no_other(several: bytes, serve: Load) -> None:
+    """Shapes that do not fit are INTERNAL with TensorFlow Lite's reason; the interpreter is as good as before."""
+    servable = serve(several)
+    for _ in range(3):
+        with pytest.raises(ServingError, match="Failed to invoke TfLite interpreter: ") as caught:
+            servable.run("serving_default", {"x": floats(2, 3), "w": floats(4, 3)}, ["y"])
+        assert caught.value.code is Code.INTERNAL
+        assert (
+            servable.run("serving_default", {"x": floats(2, 3), "w": floats(2, 3)}, ["z"])["z"].tolist()
+            == [[2.0] * 3] * 2
+        )
+
+
+def test_threads(several: bytes, serve: Load) -> None:
+    """Many threads on few interpreters, with changing shapes and signatures: every answer is the right one."""
+    servable = serve(several, interpreters=2)
+    wrong: list[object] = []
+
+    def work(seed: int) -> None:
+        for step in range(150):
+            rows = (seed + step) % 5 + 1
+            x = floats(rows, 3, value=seed * 1000 + step)
+            found = servable.run("serving_default", {"x": x, "w": x}, ["z"])["z"]
+            if not np.array_equal(found, x + x):
+                wrong.append(found)
+            text = f"{seed}-{step}".encode()
+            if servable.run("text", {"s": strings([text])}, ["t"])["t"].tolist() != [text]:
+                wrong.append(text)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "text"),
+    [
+        (
+            lambda model: b"no model at all" * 5,
+            Code.INVALID_ARGUMENT,
+            "Cannot build FlatBufferModel from buffer.",
+        ),
+        (
+            lambda model: model[: len(model) // 2],
+            Code.INVALID_ARGUMENT,
+            "Cannot build FlatBufferModel from buffer.",
+        ),
+    ],
+)
+def test_damaged_files(
+    several: bytes, serve: Load, damage: Callable[[bytes], bytes], code: Code, text: str
+) -> None:
+    """A file that is no whole model fails the load, and only that."""
+    with pytest.raises(ServingError, match=text) as caught:
+        serve(damage(several))
+    assert caught.value.code is code
+
+
+def test_foreign_operations(tf: Any, serve: Load, tmp_path: Path) -> None:
+    """A model with operations that TensorFlow Lite does not have fails the load, and says which."""
+
+    @tf.function(input_signature=[tf.TensorSpec([2, 2], tf.float32, "x")])
+    def inverse(x: Any) -> Any:
+        return {"y": tf.linalg.inv(x)}
+
+    model = converted(tf, {"serving_default": inverse}, tmp_path / "saved", allow_custom_ops=True)
+    with pytest.raises(ServingError, match="MatrixInverse") as caught:
+        serve(model)
+    assert caught.value.code is Code.INTERNAL
+
+
+def test_without_the_file_the_saved_model_is_loaded(tf: Any, tmp_path: Path) -> None:
+    """A version without model.tflite is served as ever; a missing file of either kind gives the usual error."""
+    del tf
+    examples = Path(__file__).parents[3] / "examples" / "models"
+    backend = TfLiteBackend(TfLiteOptions(prefer_tflite_model=True), TensorFlowOptions())
+    loader = backend.make_loader(ServableId("m", 1), str(examples / "half_plus_two" / "1"))
+    servable = loader.load()
+    assert isinstance(servable, SavedModelServable)
+    servable.unload()
+    with pytest.raises(ServingError, match="does not appear to contain a SavedModel bundle"):
+        backend.make_loader(ServableId("m", 1), str(tmp_path)).load()
+
+
+def test_no_warning_reaches_the_user(nameless: bytes, tmp_path: Path) -> None:
+    """That TensorFlow's interpreter is to move is not shown to those who serve, even with every warning an error."""
+    (tmp_path / "model.tflite").write_bytes(nameless)
+    code = (
+        "from pathlib import Path\n"
+        "from pyserve.backends.tflite.interpreter import Interpreter\n"
+        f"model = Path({str(tmp_path / 'model.tflite')!r}).read_bytes()\n"
+        "Interpreter(model); Interpreter(model)\n"
+    )
+    # TensorFlow's import itself may warn; from then on nothing may.
+    code = "import tensorflow, warnings\nwarnings.simplefilter('error')\n" + code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr
+
+
+def test_the_server(several: bytes, tmp_path: Path) -> None:
+    """With the flag a server answers from model.tflite over REST, metadata included."""
+    version = tmp_path / "lite" / "1"
+    version.mkdir(parents=True)
+    (version / "model.tflite").write_bytes(several)
+    arguments = [
+        "--model_name=lite",
+        f"--model_base_path={version.parent}",
+        "--prefer_tflite_model",
+        "--num_tflite_pools=2",
+    ]
+    with ServerProcess(arguments) as server:
+        url = f"http://localhost:{server.rest_port}/v1/models/lite"
+
+        def predict(body: object) -> Any:
+            with urllib.request.urlopen(f"{url}:predict", json.dumps(body).encode(), timeout=30) as answer:
+                return json.loads(answer.read())
+
+        rows = [{"x": [1, 2, 3], "w": [0, 0, 1]}, {"x": [0, 0, 0], "w": [5, 5, 5]}]
+        assert predict({"instances": rows}) == {
+            "predictions": [{"y": [2.5, 3.0, 3.5], "z": [1.0, 2.0, 4.0]}, {"y": [2.0] * 3, "z": [5.0] * 3}]
+        }
+        assert predict({"signature_name": "text", "instances": ["a", "bc"]}) == {"predictions": ["a", "bc"]}
+        with urllib.request.urlopen(f"{url}/metadata", timeout=30) as answer:
+            signatures = json.loads(answer.read())["metadata"]["signature_def"]["signature_def"]
+        assert signatures["integers"]["inputs"]["i"]["dtype"] == "DT_INT64"

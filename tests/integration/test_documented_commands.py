@@ -1,0 +1,76 @@
+"""What the documentation shows as a session at the console happens so, command by command."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyserve.codec.tensor_proto import decode
+from pyserve.codec.tf_record import read_records
+from pyserve.protos import tfs
+
+ROOT = Path(__file__).parents[2]
+# Times differ from run to run.
+SECONDS = re.compile(r"\b\d+\.\d{3} s\b")
+
+
+def steps(page: str) -> list[tuple[str, str]]:
+    """(command, output) of every `$` line in the page's console blocks."""
+    found: list[tuple[str, str]] = []
+    for block in re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = step.partition("\n")
+            found.append((command, output))
+    return found
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+
+
+def test_warmup_by_a_program(tmp_path: Path) -> None:
+    """The page's program writes a file that holds what it says."""
+    (code,) = python_blocks((ROOT / "docs" / "warmup.md").read_text())
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = read_records(io.BytesIO((tmp_path / "tf_serving_warmup_requests").read_bytes()))
+    request = tfs.PredictionLog.FromString(record).predict_log.request
+    assert decode(request.inputs["x"]).tolist() == [1, 2, 5]
+
+
+@pytest.mark.parametrize("page", ["warmup.md"])
+def test_commands(page: str, tmp_path: Path) -> None:
+    """Each command of a page prints what the page shows, in a directory that has the examples."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    script = programs / "pyserve"
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pyserve "$@"\n')
+    script.chmod(0o755)
+    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    shown = steps((ROOT / "docs" / page).read_text())
+    assert shown
+    for command, output in shown:
+        log = tmp_path / "stderr"
+        with log.open("w") as stderr:
+            done = subprocess.run(
+                ["sh", "-c", command],
+                cwd=tmp_path,
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                timeout=100,
+            )
+        # Of what goes to standard error only pyserve's own words count; TensorFlow says things as it starts.
+        said = "".join(line for line in log.read_text().splitlines(True) if line.startswith("pyserve"))
+        assert SECONDS.sub("? s", said + done.stdout) == SECONDS.sub("? s", output), command
