@@ -15,6 +15,7 @@ from pyserve.transport.admin import AdminApi, Readiness
 from pyserve.transport.dispatch import Dispatcher
 from pyserve.transport.grpc_server import GrpcServer
 from pyserve.transport.http_server import HttpServer
+from pyserve.transport.reload_method import reload_handler
 from pyserve.transport.rest import RestApi
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,13 @@ class FrontEnd:
         self._config = config
         self._codec_threads = ThreadPoolExecutor(_CODEC_THREADS, "pyserve-codec")
         dispatcher = Dispatcher(core.scheduler.submit, self._codec_threads)
-        handlers = tfs_methods.handlers(
-            core.prediction, core.models, as_content=config.enable_serialization_as_tensor_content
+        handlers = dict(
+            tfs_methods.handlers(
+                core.prediction, core.models, as_content=config.enable_serialization_as_tensor_content
+            )
+        )
+        handlers[tfs_methods.RELOAD_CONFIG] = reload_handler(
+            core.configuration, core.monitor, config.platform_names, read_metric=_no_metric
         )
         timeout_ms = config.rest_api_timeout_in_ms
         admin = AdminApi(readiness)
@@ -110,3 +116,9 @@ class FrontEnd:
         await self._admin.stop(0.0)
         self._codec_threads.shutdown(wait=False, cancel_futures=True)
         self.grpc_port = self.rest_port = self.admin_port = None
+
+
+def _no_metric(name: str) -> int:
+    """The value of any metric, of which there are none yet."""
+    del name
+    return 0

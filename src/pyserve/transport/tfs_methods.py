@@ -17,6 +17,7 @@ from pyserve.protos import tfs, wkt
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
+RELOAD_CONFIG = _MODEL + "HandleReloadConfigRequest"
 _SIGNATURE_DEF = "signature_def"
 
 
