@@ -49,7 +49,7 @@ def reload_handler(
         _log_entries(request)
 
         def run(gone: Callable[[], bool]) -> bytes:
-            before = {name: read_metric(name) for name in request.metric_names}
+            before = {name: read_metric(name) for name in dict.fromkeys(request.metric_names)}
             try:
                 _reload(configuration, model_configs(request.config, platforms), deadline, gone)
             except ServingError as error:
