@@ -294,9 +294,41 @@ def test_the_wait_is_the_callers_alone(operator: Operator, tmp_path: Path) -> No
     nothing = tmp_path / "nothing"
     nothing.mkdir()
     code, _, seconds = operator.refused(entry("a5", a), entry("nothing", nothing), timeout=1.0)
-    # With another model that has no result yet either: both are awaited. a5 has one already and is not.
     assert (code, seconds < 10.0) == ("DEADLINE_EXCEEDED", True)
     assert operator.ask("a5") == (1, 3.0)
+
+
+def test_callers_who_go_away_make_room(operator: Operator, tmp_path: Path) -> None:
+    """More waiting reloads than there is room for are refused; cancelled ones stop waiting and make room again."""
+    empty = tmp_path / "empty8"
+    empty.mkdir()
+    request = model_management_pb2.ReloadConfigRequest()
+    text_format.Parse(config(entry("empty8", empty)), request.config)
+    call = operator.stubs.model.HandleReloadConfigRequest
+    # Each call adds one more model, and waits for it.
+    waiting = []
+    for number in range(16):
+        base = tmp_path / f"empty8_{number}"
+        base.mkdir()
+        request.config.model_config_list.config.add(
+            name=f"e{number}", base_path=str(base), model_platform="tensorflow"
+        )
+        waiting.append(call.future(request, timeout=WAIT_S))
+        operator.server.wait_for_log(f"No versions of servable e{number} found")
+    code, text, _ = operator.refused(entry("empty8", empty))
+    assert (code, text) == ("RESOURCE_EXHAUSTED", "16 requests of this kind are waiting already")
+    for future in waiting:
+        future.cancel()
+
+    def there_is_room() -> bool:
+        try:
+            operator.reload()
+        except grpc.RpcError as error:
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            return False
+        return True
+
+    until(there_is_room)
 
 
 def test_metrics_are_answered(operator: Operator, tmp_path: Path) -> None:
@@ -402,6 +434,21 @@ def test_a_waiting_reload_does_not_hold_up_the_end(tmp_path: Path) -> None:
         assert waiting.code() is grpc.StatusCode.UNAVAILABLE
         assert waiting.details() == "The server is shutting down"
         stubs.channel.close()
+
+
+def test_labels_for_unavailable_models(tmp_path: Path) -> None:
+    """With the flag a new label may name any version; moving it to one that is not to be had is refused."""
+    a = publish(tmp_path / "a", 1)
+    arguments = ["--model_config_file=/dev/null", "--allow_version_labels_for_unavailable_models", *QUICK]
+    with ServerProcess(arguments) as server:
+        operator = Operator(server)
+        with operator.stubs:
+            operator.reload(entry("a", a, labels={"next": 9}))
+            assert operator.code("a", label="next") == "NOT_FOUND"
+            assert operator.refused(entry("a", a, labels={"next": 8}))[0] == "FAILED_PRECONDITION"
+            publish(a, 9)
+            until(lambda: operator.states("a") == {9: AVAILABLE, 1: END})
+            assert operator.ask("a", label="next") == (9, 3.0)
 
 
 def test_a_platform_config_file(tmp_path: Path) -> None:

@@ -30,7 +30,11 @@ def test_the_meta_optimizer(tmp_path: Path, value: bool) -> None:
     """disable_meta_optimizer goes into the session's options, which otherwise stay."""
     overrides = tfs.SessionOverrides(disable_meta_optimizer=value)
     data = tfs.SavedModelConfig(session_overrides=overrides).SerializeToString()
-    found = tf.ConfigProto.FromString(options_of_version(write(tmp_path, data), OPTIONS).session_config)
+    before = tf.ConfigProto(log_device_placement=True)
+    before.graph_options.rewrite_options.disable_meta_optimizer = not value
+    options = TensorFlowOptions(session_config=before.SerializeToString())
+    after = options_of_version(write(tmp_path, data), options)
+    found = tf.ConfigProto.FromString(after.session_config)
     assert found.graph_options.rewrite_options.disable_meta_optimizer is value
     assert found.log_device_placement
 

@@ -22,7 +22,7 @@ from pyserve.errors import (
 )
 from pyserve.lifecycle.config_file import ConfigFile
 from pyserve.lifecycle.configuration import Configuration
-from pyserve.lifecycle.monitor import State
+from pyserve.lifecycle.monitor import ServableState, State
 from pyserve.lifecycle.source import FileSystemSource
 from pyserve.servable import ServableId
 
@@ -147,6 +147,47 @@ def test_a_label_moves_before_its_old_version_goes(site: Site) -> None:
         assert site.label("a", "stable") == version
         site.stage.await_available("a", version)
     assert missed == []
+
+
+def test_whoever_waits_is_told_that_a_label_was_bound(site: Site) -> None:
+    """Binding a label wakes those who wait, after the publication that they may have looked at too early."""
+    site.publish("a", 1, 2)
+    marks: list[int] = []
+
+    def note(state: ServableState) -> None:
+        if state.id.version == 2 and state.state is State.AVAILABLE:
+            assert site.label("a", "new") is None
+            marks.append(site.monitor.mark())
+
+    site.monitor.subscribe(note)
+    gate = site.gate("a", 2)
+    site.begin(site.model("a", 1))
+    reload = site.configuration.apply((site.model("a", 1, 2, labels={"new": 2}),))
+    site.stage.world.await_waiting(ServableId("a", 2))
+    gate.set()
+    assert reload.wait(time.monotonic() + LIMIT_S)
+    assert site.monitor.wait(lambda: bool(marks) and site.monitor.mark() > marks[0], LIMIT_S)
+
+
+def test_a_label_bound_during_a_decision_counts(site: Site) -> None:
+    """When a label moves while another reload is being decided, that one builds on where the label is now."""
+    site.publish("a", 1, 2, 3)
+    gates = {version: site.gate("a", version) for version in (2, 3)}
+
+    def on_disk(model: ModelConfig) -> frozenset[int]:
+        if model.version_labels == {"stable": 3}:
+            gates[2].set()
+            assert site.monitor.wait(lambda: configuration.in_force.bound(("a", "stable")) == 2, LIMIT_S)
+        return frozenset({1, 2, 3})
+
+    configuration = Configuration(site.source, site.stage.manager, site.monitor, on_disk=on_disk)
+    site.configuration = configuration
+    site.begin(site.model("a", 1, labels={"stable": 1}))
+    configuration.apply((site.model("a", 2, labels={"stable": 2}),))
+    configuration.apply((site.model("a", 3, labels={"stable": 3}),))
+    assert configuration.in_force.bound(("a", "stable")) == 2
+    assert configuration.in_force.kept() == {"a": {2}}
+    gates[3].set()
 
 
 def test_a_label_whose_version_fails_stays(site: Site) -> None:
@@ -355,4 +396,5 @@ def test_the_thread_looks_at_once_and_ends_at_once(site: Site) -> None:
     watched.start()
     site.stage.world.await_waiting(ServableId("a", 1))
     watched.stop(LIMIT_S)
+    assert not watched._thread.is_alive()
     gate.set()
