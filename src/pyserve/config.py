@@ -6,6 +6,7 @@ a name is that of a TensorFlow Serving flag or proto field.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ class ModelConfig:
         platform: Which backend loads it.
         version_policy: Which of the versions found are served.
         version_labels: Label → version number.
+        logging_config: The serialized `LoggingConfig` that the configuration holds; None without one.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ModelConfig:
     platform: str = "tensorflow"
     version_policy: VersionPolicy = field(default_factory=Latest)
     version_labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    logging_config: bytes | None = None
 
     def __post_init__(self) -> None:
         if not is_absolute_path_or_uri(self.base_path):
@@ -76,6 +79,16 @@ def is_absolute_path_or_uri(path: str) -> bool:
     A Windows path with a drive counts as absolute there.
     """
     return path.startswith("/") or "://" in path or Path(path).is_absolute()
+
+
+class Unlisted(enum.Enum):
+    """What a `ModelServerConfig` holds when it holds no list of models."""
+
+    UNSET = "nothing"
+    CUSTOM = "custom_model_config"
+
+
+ModelSelection = tuple[ModelConfig, ...] | Unlisted
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +177,12 @@ class ServerConfig:
     """Everything that a server needs to know. The defaults are TensorFlow Serving's.
 
     Attributes:
-        models: The models to serve; names are unique.
+        models: The models to serve; names are unique. With none, a later configuration counts as the first.
+        model_config_file: Where `models` came from; empty when not from a file.
+        model_config_file_poll_wait_seconds: The file is read again this often; <= 0: never again.
+        allow_version_labels_for_unavailable_models: A new label may name a version that is not available.
+        platforms: What each `model_platform` is told, when a platform config file decides; None: there is only
+            `tensorflow`, with the options of `tensorflow` below.
         port: gRPC port on all IPv4 addresses; None: no TCP gRPC; 0: any free port (embedded use).
         rest_api_port: HTTP port on all addresses; None: no REST; 0: any free port (embedded use).
         admin_port: HTTP port for health and readiness, open from the first second; None: none; 0: any free port.
@@ -184,6 +202,10 @@ class ServerConfig:
     """
 
     models: tuple[ModelConfig, ...] = ()
+    model_config_file: str = ""
+    model_config_file_poll_wait_seconds: float = 0.0
+    allow_version_labels_for_unavailable_models: bool = False
+    platforms: Mapping[str, TensorFlowOptions] | None = None
     port: int | None = 8500
     rest_api_port: int | None = None
     admin_port: int | None = None
@@ -207,6 +229,11 @@ class ServerConfig:
     load: LoadOptions = field(default_factory=LoadOptions)
     tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
     tflite: TfLiteOptions = field(default_factory=TfLiteOptions)
+
+    @property
+    def platform_names(self) -> frozenset[str]:
+        """What a model may name as its `model_platform`."""
+        return frozenset({"tensorflow"} if self.platforms is None else self.platforms)
 
     def __post_init__(self) -> None:
         _at_least(0, num_run_threads=self.num_run_threads)

@@ -9,10 +9,19 @@ from typing import cast
 
 from pyserve.cli.flags import Flag, FlagValueError, Kind, State, Value, parse_value, set_away_from_default
 from pyserve.cli.table import FLAGS
-from pyserve.codec.model_config import parse_model_config
+from pyserve.codec.model_config import PLATFORM_TENSORFLOW, check_platform, parse_model_config
 from pyserve.codec.monitoring_config import parse_monitoring_config
+from pyserve.codec.platform_config import parse_platform_config
 from pyserve.codec.session_config import parse_session_config
-from pyserve.config import Limits, LoadOptions, ModelConfig, ServerConfig, TensorFlowOptions, TfLiteOptions
+from pyserve.config import (
+    Limits,
+    LoadOptions,
+    ModelConfig,
+    ServerConfig,
+    TensorFlowOptions,
+    TfLiteOptions,
+    Unlisted,
+)
 from pyserve.errors import InvalidArgumentError, UnimplementedError
 
 logger = logging.getLogger(__name__)
@@ -67,8 +76,17 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         if not 0 <= values.integer(name) <= 65535:
             raise InvalidArgumentError(f"--{name} must be between 0 and 65535; was {values.integer(name)}")
     tags = frozenset(tag for tag in values.text("saved_model_tags").split(",") if tag)
+    # The file of models is read before that of platforms, as in TensorFlow Serving, but needs their names.
+    model_config_text = _model_config_text(values, read_file)
+    platforms = _platforms(given, values, read_file)
     return ServerConfig(
-        models=_models(values, read_file),
+        models=_models(values, model_config_text, platforms),
+        model_config_file=values.text("model_config_file"),
+        model_config_file_poll_wait_seconds=values.integer("model_config_file_poll_wait_seconds"),
+        allow_version_labels_for_unavailable_models=values.boolean(
+            "allow_version_labels_for_unavailable_models"
+        ),
+        platforms=platforms,
         port=values.integer("port") or None,
         rest_api_port=values.integer("rest_api_port") or None,
         admin_port=values.integer("admin_port") or None,
@@ -98,7 +116,9 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
             incomplete_version_wait_s=values.number("incomplete_version_wait_s"),
             fail_on_initial_load_error=values.boolean("fail_on_initial_load_error"),
         ),
-        tensorflow=_tensorflow(values, tags, read_file),
+        tensorflow=_tensorflow(values, tags, read_file)
+        if platforms is None
+        else platforms.get(PLATFORM_TENSORFLOW, TensorFlowOptions()),
         tflite=TfLiteOptions(
             prefer_tflite_model=values.boolean("prefer_tflite_model"),
             num_tflite_pools=values.integer("num_tflite_pools"),
@@ -162,15 +182,55 @@ def _limits(values: _Values) -> Limits:
     )
 
 
-def _models(values: _Values, read_file: Callable[[str], str]) -> tuple[ModelConfig, ...]:
+def _model_config_text(values: _Values, read_file: Callable[[str], str]) -> str:
     config_file = values.text("model_config_file")
     if config_file:
-        return parse_model_config(read_file(config_file), config_file)
+        return read_file(config_file)
     if not values.text("model_base_path"):
         raise InvalidArgumentError(
             "Both server_options.model_base_path and server_options.model_config_file are empty!"
         )
-    return (ModelConfig(values.text("model_name"), values.text("model_base_path")),)
+    return ""
+
+
+def _models(
+    values: _Values, model_config_text: str, platforms: Mapping[str, TensorFlowOptions] | None
+) -> tuple[ModelConfig, ...]:
+    names = {PLATFORM_TENSORFLOW} if platforms is None else platforms.keys()
+    config_file = values.text("model_config_file")
+    if config_file:
+        models = parse_model_config(model_config_text, config_file, names)
+        if models is Unlisted.CUSTOM:
+            raise InvalidArgumentError("ModelServer does not yet support custom model config.")
+        return models if isinstance(models, tuple) else ()
+    model = ModelConfig(values.text("model_name"), values.text("model_base_path"))
+    check_platform(model.name, model.platform, names)
+    return (model,)
+
+
+# What a platform config file decides instead.
+_REPLACED = (
+    "tensorflow_session_parallelism",
+    "tensorflow_session_config_file",
+    "tensorflow_intra_op_parallelism",
+    "tensorflow_inter_op_parallelism",
+    "per_process_gpu_memory_fraction",
+    "saved_model_tags",
+    "mixed_precision",
+)
+
+
+def _platforms(
+    given: Mapping[str, Value], values: _Values, read_file: Callable[[str], str]
+) -> Mapping[str, TensorFlowOptions] | None:
+    config_file = values.text("platform_config_file")
+    if not config_file:
+        return None
+    platforms = parse_platform_config(read_file(config_file), config_file)
+    for name in _REPLACED:
+        if given.get(name, _DEFAULTS[name]) != _DEFAULTS[name]:
+            logger.warning("--%s is ignored: --platform_config_file decides instead", name)
+    return platforms
 
 
 def _tensorflow(values: _Values, tags: frozenset[str], read_file: Callable[[str], str]) -> TensorFlowOptions:

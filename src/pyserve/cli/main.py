@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -17,8 +16,9 @@ from pyserve.cli import commands
 from pyserve.cli.configure import server_config
 from pyserve.cli.flags import FlagValueError, State, UnknownArgumentError, parse, set_away_from_default, usage
 from pyserve.cli.table import FLAGS
+from pyserve.codec.text_file import read_text
 from pyserve.config import ServerConfig
-from pyserve.errors import NotFoundError, PermissionDeniedError, ServingError, Status, UnknownError
+from pyserve.errors import ServingError, Status
 from pyserve.observe import logs
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
     logs.install(log_format)
     try:
-        config = server_config(values, _read_file)
+        config = server_config(values, read_text)
         for flag in set_away_from_default(values, FLAGS, State.WARNED):
             logger.warning("--%s is ignored: %s", flag.name, flag.why)
         if values.get("enable_profiler"):  # written, that is; by default it is true and means nothing
@@ -143,14 +143,3 @@ def _tensorflow_version() -> str:
         except metadata.PackageNotFoundError:
             continue
     return "not installed"
-
-
-def _read_file(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path}; No such file or directory") from error
-    except PermissionError as error:
-        raise PermissionDeniedError(f"{path}; Permission denied") from error
-    except OSError as error:
-        raise UnknownError(f"{path}; {error.strerror}") from error

@@ -44,7 +44,7 @@ FLAGS: tuple[Flag, ...] = (
     _flag("enable_batching", BOOL, False, "collect requests into batches", WARNED, _LATER_BATCHING),
     _flag(
         "allow_version_labels_for_unavailable_models", BOOL, False,
-        "let a new label name a version that is not loaded", WARNED, _LATER,
+        "let a new label name a version that is not loaded",
     ),
     _flag("batching_parameters_file", STRING, "", "text file of BatchingParameters", WARNED, _LATER_BATCHING),
     _flag(
@@ -54,7 +54,6 @@ FLAGS: tuple[Flag, ...] = (
     _flag("model_config_file", STRING, "", "text file of ModelServerConfig; --model_name and path are then ignored"),
     _flag(
         "model_config_file_poll_wait_seconds", INT32, 0, "re-read --model_config_file this often; <= 0: never",
-        WARNED, _LATER,
     ),
     _flag("model_name", STRING, "default", "name of the single model"),
     _flag("model_base_path", STRING, "", "absolute path of the directory that holds the numbered versions"),
@@ -79,7 +78,7 @@ FLAGS: tuple[Flag, ...] = (
         REFUSED, "ALTS exists only inside Google Cloud's C++ stack",
     ),
     _flag("ssl_config_file", STRING, "", "text file of SSLConfig, for gRPC", REFUSED, _LATER),
-    _flag("platform_config_file", STRING, "", "text file of PlatformConfigMap", REFUSED, _LATER),
+    _flag("platform_config_file", STRING, "", "text file of PlatformConfigMap"),
     _flag("per_process_gpu_memory_fraction", FLOAT, 0.0, "share of GPU memory to take; 0: automatic"),
     _flag("saved_model_tags", STRING, "serve", "comma-separated tags of the MetaGraph to load"),
     _flag("grpc_channel_arguments", STRING, "", "gRPC channel arguments, k=v,k=v"),

@@ -5,35 +5,58 @@ Source of the rules and texts: TensorFlow Serving, model_servers/server_core.cc.
 
 from __future__ import annotations
 
-from pyserve.codec.text_file import parse_file
-from pyserve.config import All, Latest, ModelConfig, Specific, VersionPolicy
+import logging
+from collections.abc import Collection
+
+from pyserve.codec.text_file import parse_file, read_text
+from pyserve.config import All, Latest, ModelConfig, ModelSelection, Specific, Unlisted, VersionPolicy
 from pyserve.errors import InvalidArgumentError
 from pyserve.protos import tfs
 
+logger = logging.getLogger(__name__)
+
 PLATFORM_TENSORFLOW = "tensorflow"
+_TENSORFLOW_ALONE = frozenset({PLATFORM_TENSORFLOW})
 
 
-def parse_model_config(text: str, path: str) -> tuple[ModelConfig, ...]:
-    """The models of a config file's text; an empty text lists none.
+def read_model_config(path: str, platforms: Collection[str] = _TENSORFLOW_ALONE) -> ModelSelection:
+    """The models of a config file, read now.
+
+    Raises:
+        ServingError: The file cannot be read or parsed, or breaks a rule.
+    """
+    return parse_model_config(read_text(path), path, platforms)
+
+
+def parse_model_config(
+    text: str, path: str, platforms: Collection[str] = _TENSORFLOW_ALONE
+) -> ModelSelection:
+    """The models of a config file's text; an empty text is `Unlisted.UNSET`.
 
     Args:
         text: Text format of `ModelServerConfig`.
         path: Where it came from, for messages.
+        platforms: What `model_platform` may be.
 
     Raises:
         InvalidArgumentError: The text cannot be parsed, or breaks a rule.
     """
-    return model_configs(parse_file(text, path, tfs.ModelServerConfig()))
+    return model_configs(parse_file(text, path, tfs.ModelServerConfig()), platforms)
 
 
-def model_configs(message: tfs.ModelServerConfig) -> tuple[ModelConfig, ...]:
-    """The models that a config message lists.
+def model_configs(
+    message: tfs.ModelServerConfig, platforms: Collection[str] = _TENSORFLOW_ALONE
+) -> ModelSelection:
+    """The models that a config message lists, or what it holds instead.
 
     Raises:
         InvalidArgumentError: A rule is broken; the message names the model.
     """
-    if message.WhichOneof("config") == "custom_model_config":
-        raise InvalidArgumentError("ModelServer does not yet support custom model config.")
+    kind = message.WhichOneof("config")
+    if kind is None:
+        return Unlisted.UNSET
+    if kind == "custom_model_config":
+        return Unlisted.CUSTOM
     seen: set[str] = set()
     models: list[ModelConfig] = []
     for config in message.model_config_list.config:
@@ -44,15 +67,22 @@ def model_configs(message: tfs.ModelServerConfig) -> tuple[ModelConfig, ...]:
             ModelConfig(
                 name=config.name,
                 base_path=config.base_path,
-                platform=_platform(config),
+                platform=_platform(config, platforms),
                 version_policy=_policy(config.model_version_policy),
                 version_labels=dict(config.version_labels),
+                logging_config=_logging_config(config),
             )
         )
     return tuple(models)
 
 
-def _platform(config: tfs.ModelConfig) -> str:
+def _logging_config(config: tfs.ModelConfig) -> bytes | None:
+    if not config.HasField("logging_config"):
+        return None
+    return config.logging_config.SerializeToString(deterministic=True)
+
+
+def _platform(config: tfs.ModelConfig, platforms: Collection[str]) -> str:
     name = config.name
     if config.model_type and config.model_platform:
         raise InvalidArgumentError(
@@ -69,10 +99,22 @@ def _platform(config: tfs.ModelConfig) -> str:
             raise InvalidArgumentError(
                 f"ModelServerConfig::model_type choice {config.model_type} not supported."
             )
-        return PLATFORM_TENSORFLOW
-    if config.model_platform != PLATFORM_TENSORFLOW:
-        raise InvalidArgumentError(f"Model {name} requests unsupported platform {config.model_platform}")
-    return config.model_platform
+        logger.warning(
+            "Deprecated ModelServerConfig::model_type field detected. Prefer ModelServerConfig::model_platform."
+        )
+    platform = config.model_platform or PLATFORM_TENSORFLOW
+    check_platform(name, platform, platforms)
+    return platform
+
+
+def check_platform(name: str, platform: str, platforms: Collection[str]) -> None:
+    """Refuse a model of a platform that nobody loads.
+
+    Raises:
+        InvalidArgumentError: In TensorFlow Serving's words.
+    """
+    if platform not in platforms:
+        raise InvalidArgumentError(f"Model {name} requests unsupported platform {platform}")
 
 
 def _policy(policy: tfs.FileSystemStoragePathSourceConfig.ServableVersionPolicy) -> VersionPolicy:

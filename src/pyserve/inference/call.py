@@ -1,6 +1,7 @@
-"""What a handler gives back for an accepted request: a task to run, and how to answer from its outputs.
+"""What a handler gives back for an accepted request: a task to run and how to answer from its outputs, or
+something that waits.
 
-A handler never waits and never touches a socket, a loop or a thread, so that any front end, and a test, can
+A handler itself never waits and never touches a socket, a loop or a thread, so that any front end, and a test, can
 drive it.
 """
 
@@ -43,7 +44,21 @@ class Work(Generic[Answer]):
     make: Callable[[], Answer]
 
 
-Handler = Callable[[bytes, float | None], bytes | Call[bytes]]
+@dataclass(frozen=True, slots=True)
+class Blocking(Generic[Answer]):
+    """An accepted request whose answer is a matter of waiting, not of a model: it gets a thread of its own.
+
+    Attributes:
+        run: Blocks and gives the answer; may raise ServingError. Its argument says whether the caller has gone;
+            `run` asks it now and then, and after each `wake`.
+        wake: Makes `run` ask. Never blocks.
+    """
+
+    run: Callable[[Callable[[], bool]], Answer]
+    wake: Callable[[], None]
+
+
+Handler = Callable[[bytes, float | None], bytes | Call[bytes] | Blocking[bytes]]
 """A unary method: (request bytes, deadline on `time.monotonic()` or None) → answer; raises ServingError."""
 
 StreamHandler = Callable[[bytes], AsyncGenerator[bytes, None]]

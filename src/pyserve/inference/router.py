@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pyserve.errors import InvalidArgumentError, UnavailableError
+from pyserve.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from pyserve.servable import ServableHandle
 
 Labels = Mapping[str, Mapping[str, int]]
@@ -46,10 +46,20 @@ class Router:
         if not name:
             raise InvalidArgumentError("ModelSpec has no name specified.")
         if version is None and label is not None:
-            labels = self._labels()
-            if labels is None:
-                raise UnavailableError(f"Model labels does not init yet.{label}")
+            return self._route_label(name, label)
+        return self._get_handle(name, version)
+
+    def _route_label(self, name: str, label: str) -> ServableHandle:
+        tried: int | None = None
+        while (labels := self._labels()) is not None:
             version = labels.get(name, {}).get(label)
             if version is None:
                 raise InvalidArgumentError(f"Unrecognized servable version label: {label}")
-        return self._get_handle(name, version)
+            try:
+                return self._get_handle(name, version)
+            except NotFoundError:
+                # The label may just have moved on, and its old version been taken away, between the two look-ups.
+                if version == tried:
+                    raise
+                tried = version
+        raise UnavailableError(f"Model labels does not init yet.{label}")

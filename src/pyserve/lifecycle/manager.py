@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pyserve.config import LoadOptions
 from pyserve.errors import ServingError, Status
@@ -75,7 +75,7 @@ class Manager:
         self._thread = threading.Thread(target=self._run, name="pyserve-manager", daemon=True)
 
         # For other threads.
-        self._inbox_lock = threading.Lock()
+        self._inbox_lock = threading.Condition(threading.Lock())
         self._inbox: dict[str, tuple[AspiredVersion, ...]] = {}  # guarded by _inbox_lock
         self._stop_lock = threading.Lock()
         self._stopping = False
@@ -105,6 +105,15 @@ class Manager:
         with self._inbox_lock:
             self._inbox[name] = tuple(versions)
         self._jobs.post(Look())
+
+    def await_noticed(self, names: Collection[str], timeout_s: float) -> bool:
+        """Wait until the thread has taken what was last aspired for these models, so that nothing said later
+        can replace it.
+
+        The thread never blocks, so this is a matter of milliseconds; False when the time is over all the same.
+        """
+        with self._inbox_lock:
+            return self._inbox_lock.wait_for(lambda: self._inbox.keys().isdisjoint(names), timeout_s)
 
     def acquire(self, name: str, version: int | None = None) -> ServableHandle:
         """A handle on a version, the highest available one when none is named. Takes no lock.
@@ -206,6 +215,8 @@ class Manager:
     def _apply_emissions(self) -> None:
         with self._inbox_lock:
             inbox, self._inbox = self._inbox, {}
+            if inbox:
+                self._inbox_lock.notify_all()
         self._held.update(inbox)
         for name, versions in list(self._held.items()):
             if self._may_apply(name, versions):

@@ -12,14 +12,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from pyserve.config import LoadOptions, ModelConfig, Specific
-from pyserve.errors import Code, Status
+from pyserve.errors import Code, Status, error_for
 from pyserve.lifecycle.completeness import Completeness, Snapshot, take_snapshot
-from pyserve.lifecycle.versions import AspiredVersion, Finding, choose
+from pyserve.lifecycle.versions import AspiredVersion, Finding, choose, choose_versions, with_kept
 from pyserve.lifecycle.watch import Watcher
 from pyserve.servable import ServableId
 
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 RECHECK_S = 0.25
 # Copying a model makes many events at once; a poll waits this long for the rest of them.
 COALESCE_S = 0.05
+
+_NOTHING: Mapping[str, Collection[int]] = MappingProxyType({})
 
 Emit = Callable[[str, Sequence[AspiredVersion]], None]
 """(model, its aspired versions): must not block; called with the source's lock held, to keep the order."""
@@ -72,6 +74,7 @@ class FileSystemSource:
         # Guarded by _lock, which is held during emissions: the order of emissions is the order of decisions.
         self._lock = threading.Condition()
         self._models: tuple[ModelConfig, ...] = ()
+        self._keep: Mapping[str, Collection[int]] = _NOTHING
         self._emitted: dict[str, tuple[AspiredVersion, ...]] = {}
         self._findings: Mapping[str, Finding] = MappingProxyType({})  # swapped whole, read without the lock
         self._poll_at: float | None = None  # when to poll earlier than the period says
@@ -82,16 +85,24 @@ class FileSystemSource:
         self._complete: dict[str, frozenset[str]] = {}  # model → paths that were emitted as complete
         self._arriving: dict[str, dict[str, _Arrival]] = {}  # model → path → what is still awaited
 
-    def set_models(self, models: Sequence[ModelConfig]) -> None:
+    def set_models(
+        self, models: Sequence[ModelConfig], keep: Mapping[str, Collection[int]] = _NOTHING
+    ) -> None:
         """Look at these models from now on, instead of the ones before.
 
         For models no longer listed an empty emission is made at once. When started, and polling at all,
         the next poll comes at once too.
+
+        Args:
+            models: All of them; names are unique.
+            keep: Versions by model that stay aspired as they are, whatever the version policy says, until the
+                next `set_models`.
         """
         with self._lock:
             names = {model.name for model in models}
             before = {model.name: model.base_path for model in self._models}
             self._models = tuple(models)
+            self._keep = keep
             for name in before.keys() - names:
                 self._emitted.pop(name, None)
                 self._emit(name, ())
@@ -104,6 +115,11 @@ class FileSystemSource:
     def findings(self) -> Mapping[str, Finding]:
         """What the latest poll found, by model; models that no poll has looked at yet are absent."""
         return self._findings
+
+    def aspired(self, name: str) -> frozenset[int]:
+        """The versions of a model that were emitted last."""
+        with self._lock:
+            return frozenset(version.version for version in self._emitted.get(name, ()))
 
     def start(self) -> None:
         """Begin to poll, with a first poll at once; a negative period starts nothing."""
@@ -195,6 +211,9 @@ class FileSystemSource:
             if current.get(model.name) != model:
                 continue  # the models were changed during the poll; the next one is on its way
             findings[model.name] = finding
+            if versions is not None:
+                before = self._emitted.get(model.name, ())
+                versions = with_kept(versions, before, self._keep.get(model.name, ()))
             if versions is not None and self._emitted.get(model.name) != versions:
                 self._emitted[model.name] = versions
                 self._emit(model.name, versions)
@@ -242,6 +261,20 @@ class FileSystemSource:
         self._complete[name] = frozenset(v.path for v in versions if v.complete)
         self._arriving[name] = still
         return tuple(versions)
+
+
+def versions_on_disk(model: ModelConfig) -> frozenset[int]:
+    """The versions that a poll would find and choose for a model now, complete or not.
+
+    Raises:
+        ServingError: NOT_FOUND when the base path is missing, another code when it cannot be listed.
+    """
+    try:
+        children = _children(model)
+    except (OSError, ValueError) as error:
+        status = _access_status(model, error)
+        raise error_for(status.code, status.message) from error
+    return frozenset(version for version, _ in choose_versions(children, model.version_policy))
 
 
 class _Arrival:
@@ -297,10 +330,15 @@ def _children(model: ModelConfig) -> list[str]:
 
 
 def _access_error(model: ModelConfig, error: OSError | ValueError) -> str | Status:
+    status = _access_status(model, error)
+    return status.message if status.code is Code.NOT_FOUND else status
+
+
+def _access_status(model: ModelConfig, error: OSError | ValueError) -> Status:
     path = model.base_path
     if isinstance(error, FileNotFoundError):
         where = f"Could not find base path {path} for servable {model.name}"
-        return f"{where} with error NOT_FOUND: {path} not found"
+        return Status(Code.NOT_FOUND, f"{where} with error NOT_FOUND: {path} not found")
     codes: dict[type[Exception], Code] = {
         PermissionError: Code.PERMISSION_DENIED,
         NotADirectoryError: Code.FAILED_PRECONDITION,

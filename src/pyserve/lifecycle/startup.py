@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from pyserve.errors import UnknownError
+from pyserve.errors import ServingError, UnknownError
 from pyserve.lifecycle.monitor import CANCELLED_LOAD, ServableState, State
 from pyserve.lifecycle.versions import Finding
 
-_PENDING = frozenset({State.START, State.LOADING})
+PENDING = frozenset({State.START, State.LOADING})
 
 
 class Outcome(enum.Enum):
@@ -36,7 +36,19 @@ class Verdict:
 
     outcome: Outcome
     waiting_for: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    error: UnknownError | None = None
+    error: ServingError | None = None
+
+
+def has_failed(version: ServableState) -> bool:
+    """Whether it ended with an error; one that was taken back before it was ready did not fail."""
+    return version.state is State.END and not version.status.ok and version.status != CANCELLED_LOAD
+
+
+def not_available(failed: Iterable[ServableState], noun: str) -> UnknownError:
+    """The error that lists versions that failed, in TensorFlow Serving's words."""
+    states = sorted(failed, key=lambda state: state.id)
+    listed = "".join(f"{{{state.id} due to error: {state.status}}}, " for state in states)
+    return UnknownError(f"{len(states)} {noun} did not become available: {{{listed}}}")
 
 
 def result_of(versions: Iterable[ServableState]) -> ServableState | None:
@@ -49,9 +61,8 @@ def result_of(versions: Iterable[ServableState]) -> ServableState | None:
     pending = False
     top: ServableState | None = None
     for version in versions:
-        pending |= version.state in _PENDING
-        failed = version.state is State.END and not version.status.ok and version.status != CANCELLED_LOAD
-        decided = failed or version.state is State.AVAILABLE
+        pending |= version.state in PENDING
+        decided = has_failed(version) or version.state is State.AVAILABLE
         if decided and (top is None or version.id > top.id):
             top = version
     if top is not None and top.state is State.END and pending:
@@ -93,9 +104,7 @@ def judge(
             awaited = True
     if awaited:
         return Verdict(Outcome.WAITING, waiting_for)
-    failed = sorted((r for r in results.values() if r.state is State.END), key=lambda r: r.id)
+    failed = [result for result in results.values() if result.state is State.END]
     if failed and fail_on_error:
-        listed = "".join(f"{{{r.id} due to error: {r.status}}}, " for r in failed)
-        message = f"{len(failed)} {noun} did not become available: {{{listed}}}"
-        return Verdict(Outcome.FAILED, waiting_for, UnknownError(message))
+        return Verdict(Outcome.FAILED, waiting_for, not_available(failed, noun))
     return Verdict(Outcome.READY, waiting_for)

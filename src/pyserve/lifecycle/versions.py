@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyserve.config import INT64_MAX, All, Latest, Specific, VersionPolicy
@@ -40,6 +40,15 @@ class AspiredVersion:
     path: str
     complete: bool = True
     error: ServingError | None = None
+
+
+def with_kept(
+    chosen: Sequence[AspiredVersion], before: Sequence[AspiredVersion], keep: Collection[int]
+) -> tuple[AspiredVersion, ...]:
+    """What was chosen, and of what was aspired before the versions to keep, as they were; ascending by number."""
+    numbers = {version.version for version in chosen}
+    kept = [version for version in before if version.version in keep and version.version not in numbers]
+    return tuple(sorted([*chosen, *kept], key=lambda version: version.version))
 
 
 @dataclass(frozen=True, slots=True)

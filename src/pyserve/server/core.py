@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from pyserve.batching.scheduler import Scheduler
+from pyserve.codec.model_config import read_model_config
 from pyserve.config import ServerConfig
 from pyserve.inference.model_service import ModelService
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.inference.router import Router
 from pyserve.inference.warmup import WarmUp
 from pyserve.inference.warmup_file import Replayed
+from pyserve.lifecycle.config_file import ConfigFile
+from pyserve.lifecycle.configuration import Configuration
 from pyserve.lifecycle.loader import Loader
 from pyserve.lifecycle.manager import Manager
 from pyserve.lifecycle.monitor import Monitor
 from pyserve.lifecycle.source import FileSystemSource
-from pyserve.lifecycle.startup import Outcome, Verdict, judge
+from pyserve.lifecycle.startup import Outcome, Verdict
 from pyserve.observe.serving_metrics import ServingMetrics
 from pyserve.servable import ServableId
 from pyserve.server.metered_loader import MeteredLoader
@@ -59,14 +61,21 @@ class Core:
         config: What to serve.
         backend: What loads it.
         monitor: Hears every change of state.
+        platforms: What loads the models of these platforms instead of `backend`.
     """
 
-    def __init__(self, config: ServerConfig, backend: Backend, monitor: Monitor) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        backend: Backend,
+        monitor: Monitor,
+        platforms: Mapping[str, Backend] | None = None,
+    ) -> None:
         self._config = config
         self._backend = backend
+        self._platforms = platforms or {}
         self.monitor = monitor
         self.metrics = ServingMetrics()
-        self._names = frozenset(model.name for model in config.models)
         prepare = WarmUp(
             from_file=config.enable_model_warmup,
             iterations=config.num_request_iterations_for_warmup,
@@ -78,8 +87,22 @@ class Core:
         self._source = FileSystemSource(
             self.manager.aspire, backend.incomplete_reason, config.load, on_poll=self.monitor.wake
         )
-        labels = MappingProxyType({model.name: model.version_labels for model in config.models})
-        router = Router(self.manager.acquire, lambda: labels)
+        self.configuration = Configuration(
+            self._source,
+            self.manager,
+            self.monitor,
+            any_new_label=config.allow_version_labels_for_unavailable_models,
+        )
+        self._config_file: ConfigFile | None = None
+        if config.model_config_file and config.model_config_file_poll_wait_seconds > 0:
+            path, platforms_known = config.model_config_file, config.platform_names
+            self._config_file = ConfigFile(
+                lambda: read_model_config(path, platforms_known),
+                self.configuration,
+                self.monitor,
+                config.model_config_file_poll_wait_seconds,
+            )
+        router = Router(self.manager.acquire, self.configuration.labels)
         self.scheduler = Scheduler(config.num_run_threads or _default_run_threads())
         self.prediction = PredictionService(
             router, check_method_name=config.enable_signature_method_name_check
@@ -91,10 +114,7 @@ class Core:
         self._backend.prepare(own_process=own_process)
         self.scheduler.start()
         self.manager.start()
-        logger.info("Adding/updating models.")
-        for model in self._config.models:
-            logger.info(" (Re-)adding model: %s", model.name)
-        self._source.set_models(self._config.models)
+        self.configuration.begin(self._config.models)
         self._source.start()
 
     def wait_for_first_results(self, give_up: Callable[[], bool]) -> None:
@@ -110,10 +130,12 @@ class Core:
             raise error
         self.manager.end_initial_load()
         logger.info("Finished adding/updating models")
+        if self._config_file is not None:
+            self._config_file.start()
 
     def is_model(self, name: str) -> bool:
         """Whether a name is that of a model, configured or once loaded. Takes no lock."""
-        return name in self._names or self.monitor.knows(name)
+        return self.monitor.knows(name) or self.configuration.platform_of(name) is not None
 
     def serves(self, name: str) -> bool | None:
         """Whether a model can be called; None when there is none of this name. Takes no lock."""
@@ -121,13 +143,13 @@ class Core:
 
     def model_names(self) -> list[str]:
         """Every model, configured or once loaded, sorted."""
-        return sorted({*self._names, *self.monitor.names()})
+        return sorted({*(model.name for model in self.configuration.in_force.listed), *self.monitor.names()})
 
     def model_states(self) -> dict[str, str]:
         """What each configured model is up to: `available`, or why it is not."""
         waiting_for = self._verdict().waiting_for
         states: dict[str, str] = {}
-        for model in self._config.models:
+        for model in self.configuration.in_force.listed:
             if self.manager.available_versions(model.name):
                 states[model.name] = "available"
                 continue
@@ -138,18 +160,22 @@ class Core:
                 states[model.name] = waiting_for.get(model.name, "no version available")
         return states
 
+    def stop_reloads(self) -> None:
+        """Take no new configuration any more, and let those go who wait for one. Returns at once."""
+        self.configuration.stop()
+
     def stop(self, timeout_s: float) -> bool:
         """Unload everything and end every thread, within about `timeout_s` seconds.
 
         Returns:
             False when a thread is left, inside a load or a run that cannot be interrupted. It is a daemon.
         """
+        self.configuration.stop()
+        if self._config_file is not None:
+            self._config_file.stop(timeout_s)
         self._source.stop(timeout_s)
         idle = self.scheduler.stop(timeout_s)
         return self.manager.stop(timeout_s) and idle
-
-    def _make_loader(self, id: ServableId, path: str) -> Loader:
-        return MeteredLoader(self._backend.make_loader(id, path), path, self.metrics)
 
     def _on_replayed(self, replayed: Replayed) -> None:
         labels = (replayed.model_path, str(replayed.status))
@@ -157,9 +183,12 @@ class Core:
         self.metrics.model_warmup_records_read.add(labels, replayed.records)
 
     def _verdict(self) -> Verdict:
-        names = [model.name for model in self._config.models]
-        states = {name: self.monitor.versions(name) for name in names}
-        return judge(names, states, self._source.findings, self._config.load.fail_on_initial_load_error)
+        return self.configuration.first_results(self._config.load.fail_on_initial_load_error)
+
+    def _make_loader(self, id: ServableId, path: str) -> Loader:
+        platform = self.configuration.platform_of(id.name) or ""
+        backend = self._platforms.get(platform, self._backend)
+        return MeteredLoader(backend.make_loader(id, path), path, self.metrics)
 
 
 def _default_run_threads() -> int:

@@ -23,6 +23,7 @@ from pyserve.transport.http import HttpApi
 from pyserve.transport.http_server import HttpServer
 from pyserve.transport.metering import MeteredRest, Metering
 from pyserve.transport.metrics_page import WithMetricsPage
+from pyserve.transport.reload_method import reload_handler
 from pyserve.transport.rest import RestApi
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,9 @@ class FrontEnd:
         )
         metering = Metering(core.metrics, core.is_model)
         handlers = {**metering.handlers(handlers), **profiler.handlers()}
+        handlers[tfs_methods.RELOAD_CONFIG] = reload_handler(
+            core.configuration, core.monitor, config.platform_names, read_metric=core.metrics.registry.read
+        )
         self._health: HealthService | None = None
         self._forget_states: Callable[[], None] = lambda: None
         if config.enable_grpc_healthcheck_service:

@@ -220,7 +220,8 @@ class Server:
     async def _main(self, own_process: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        core = Core(self._config, self._backend or _default_backend(self._config), self.monitor)
+        backends = {} if self._backend else _platform_backends(self._config)
+        core = Core(self._config, self._backend or _default_backend(self._config), self.monitor, backends)
         front_end = FrontEnd(self._config, core, self.readiness, lambda: self.phase is Phase.SERVING)
         self._core, self._front_end = core, front_end
         self.phase = Phase.STARTING
@@ -247,6 +248,7 @@ class Server:
             if config.drain_delay_s > 0:
                 # Load balancers need a moment to notice that the server is not ready any more.
                 await asyncio.sleep(config.drain_delay_s)
+        core.stop_reloads()  # they may wait for ever, and would hold up the drain
         await front_end.close(config.drain_timeout_s if was_serving else 0.0)
         await asyncio.to_thread(core.stop, _STOP_TIMEOUT_S[own_process])
         self.phase = Phase.STOPPED
@@ -263,6 +265,13 @@ def _default_backend(config: ServerConfig) -> Backend:
     from pyserve.backends.saved_model import SavedModelBackend
 
     return SavedModelBackend(config.tensorflow)
+
+
+def _platform_backends(config: ServerConfig) -> dict[str, Backend]:
+    """A backend for each platform of a platform config file."""
+    from pyserve.backends.saved_model import SavedModelBackend
+
+    return {name: SavedModelBackend(options) for name, options in (config.platforms or {}).items()}
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pyserve.batching.task import Task
 from pyserve.dtypes import Array
-from pyserve.errors import CancelledError, Code, InternalError, Status
-from pyserve.inference.call import Call, Work
+from pyserve.errors import CancelledError, Code, InternalError, ResourceExhaustedError, Status
+from pyserve.inference.call import Blocking, Call, Work
 
 T = TypeVar("T")
+Begun: TypeAlias = T | Call[T] | Work[T] | Blocking[T]
 
 # Decoding or encoding at most this many bytes takes less time than handing it to another thread is worth.
 INLINE_BYTES = 1 << 18
 # Counting the bytes of more strings than this would itself take time on the loop.
 _COUNTED_STRINGS = 1000
+# Requests that only wait, each on a thread of its own. More than a few of them at once is a mistake.
+MAX_BLOCKING = 16
 
 
 class Dispatcher:
@@ -41,18 +46,21 @@ class Dispatcher:
         self._codec_threads = codec_threads
         self._answered: collections.deque[tuple[asyncio.Future[None], Task]] = collections.deque()
         self._wake_up_due = False
+        self._blocking = 0
 
-    async def answer(self, begin: Callable[[], T | Call[T] | Work[T]], size: int) -> T:
+    async def answer(self, begin: Callable[[], Begun[T]], size: int) -> T:
         """One request through its handler and its model.
 
         Args:
-            begin: Decodes the request and checks it; gives the answer itself, a call to run, or work to do.
+            begin: Decodes the request and checks it; gives the answer itself, a call to run, work to do, or a wait.
             size: Bytes of the request.
 
         Raises:
             ServingError: Whatever refused or failed it.
         """
         begun = await self._begin(begin, size)
+        if isinstance(begun, Blocking):
+            return await self._block(begun)
         if isinstance(begun, Work):
             made: T = await self._loop.run_in_executor(self._codec_threads, begun.make)
             return made
@@ -76,7 +84,7 @@ class Dispatcher:
             return call.finish(outputs)
         return await self._loop.run_in_executor(self._codec_threads, call.finish, outputs)
 
-    async def _begin(self, begin: Callable[[], T | Call[T] | Work[T]], size: int) -> T | Call[T] | Work[T]:
+    async def _begin(self, begin: Callable[[], Begun[T]], size: int) -> Begun[T]:
         if size <= INLINE_BYTES:
             return begin()
         decoding = self._codec_threads.submit(begin)
@@ -90,6 +98,39 @@ class Dispatcher:
             # A failed decoding holds its error, whose traceback holds this frame: without this line they, and the
             # request's data with them, would wait for the cyclic collector.
             del decoding
+
+    async def _block(self, blocking: Blocking[T]) -> T:
+        """Wait on a thread of its own; when the caller goes away the wait is told to end."""
+        if self._blocking >= MAX_BLOCKING:
+            raise ResourceExhaustedError(f"{MAX_BLOCKING} requests of this kind are waiting already")
+        future: asyncio.Future[T] = self._loop.create_future()
+        gone = threading.Event()
+
+        def settle(answer: Callable[[], None]) -> None:
+            self._blocking -= 1
+            if not future.done():
+                answer()
+
+        def run() -> None:
+            answer: Callable[[], None]
+            try:
+                answer = functools.partial(future.set_result, blocking.run(gone.is_set))
+            except Exception as error:
+                answer = functools.partial(future.set_exception, error)
+            try:
+                self._loop.call_soon_threadsafe(settle, answer)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits
+
+        # A daemon: whatever it waits for must not keep the process alive.
+        threading.Thread(target=run, name="pyserve-blocking", daemon=True).start()
+        self._blocking += 1
+        try:
+            return await future
+        except asyncio.CancelledError:
+            gone.set()
+            blocking.wake()
+            raise
 
     async def outputs(self, task: Task) -> dict[str, Array]:
         """Run a task and wait for its outputs, at most until its deadline.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pyserve.batching.task import Task
 from pyserve.codec.requested_model import requested_model
 from pyserve.errors import Code, Status
-from pyserve.inference.call import Call, Handler, Work
+from pyserve.inference.call import Blocking, Call, Handler, Work
 from pyserve.observe.serving_metrics import RUNTIME, ServingMetrics
 from pyserve.transport import rest_url
 from pyserve.transport.http import HttpApi, HttpRequest, HttpResponse
@@ -66,7 +66,7 @@ class Metering:
         return counted
 
     def _counted(self, api: str, handler: Handler) -> Handler:
-        def begin(data: bytes, deadline: float | None) -> bytes | Call[bytes]:
+        def begin(data: bytes, deadline: float | None) -> bytes | Call[bytes] | Blocking[bytes]:
             started = self.clock()
             try:
                 begun = handler(data, deadline)
@@ -87,7 +87,7 @@ class Metering:
         return begin
 
     def _examples_counted(self, handler: Handler) -> Handler:
-        def begin(data: bytes, deadline: float | None) -> bytes | Call[bytes]:
+        def begin(data: bytes, deadline: float | None) -> bytes | Call[bytes] | Blocking[bytes]:
             begun = handler(data, deadline)
             if not isinstance(begun, Call):
                 return begun

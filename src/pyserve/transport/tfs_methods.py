@@ -19,6 +19,7 @@ from pyserve.transport import tfs_examples, tfs_session
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
+RELOAD_CONFIG = _MODEL + "HandleReloadConfigRequest"
 _SIGNATURE_DEF = "signature_def"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from pyserve.cli.configure import server_config
 from pyserve.codec.session_config import parse_session_config
 from pyserve.config import TensorFlowOptions
 from pyserve.errors import DeadlineExceededError, NotFoundError
+from pyserve.protos import tfs
 from servers import ServerProcess
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "models"
@@ -109,6 +111,19 @@ def test_the_session_config_decides_about_optimizers(tf: Any, load_with: LoadWit
     assert mlp_ops(tf, load_with())["StatefulPartitionedCall"] == 0
     off = load_with("graph_options { rewrite_options { disable_meta_optimizer: true } }")
     assert mlp_ops(tf, off)["StatefulPartitionedCall"] == 1
+
+
+def test_a_version_decides_about_its_own_optimizers(tf: Any, load_with: LoadWith, tmp_path: Path) -> None:
+    """assets.extra/saved_model_config.pb turns the meta optimizer off for its version alone."""
+    path = tmp_path / "1"
+    shutil.copytree(EXAMPLES / "mlp" / "1", path)
+    overrides = tfs.SessionOverrides(disable_meta_optimizer=True)
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / "saved_model_config.pb").write_bytes(
+        tfs.SavedModelConfig(session_overrides=overrides).SerializeToString()
+    )
+    assert mlp_ops(tf, load_with(path=path))["StatefulPartitionedCall"] == 1
+    assert mlp_ops(tf, load_with())["StatefulPartitionedCall"] == 0
 
 
 def test_the_session_config_asks_for_xla(tf: Any, load_with: LoadWith) -> None:

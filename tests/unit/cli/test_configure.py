@@ -99,3 +99,63 @@ def test_every_flag_has_a_reason_or_is_implemented() -> None:
     """A flag that does nothing says why."""
     assert [f.name for f in FLAGS if f.state is not State.IMPLEMENTED and not f.why] == []
     assert len({f.name for f in FLAGS}) == len(FLAGS)
+
+
+FILES = {
+    "/models": 'model_config_list { config { name: "a" base_path: "/a" model_platform: "fast" } }',
+    "/custom": "custom_model_config {}",
+    "/empty": "",
+    "/platforms": """platform_configs { key: "fast" value { source_adapter_config {
+        [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig] {
+          legacy_config { saved_model_tags: "quick" } } } } }""",
+}
+
+
+def from_files(**flags: Value) -> ServerConfig:
+    return server_config(flags, lambda path: FILES[path])
+
+
+def test_the_config_file_and_its_period_are_kept() -> None:
+    """What the file is read again by, and how often, reaches the server."""
+    config = from_files(model_config_file="/empty", model_config_file_poll_wait_seconds=7)
+    assert (config.models, config.model_config_file) == ((), "/empty")
+    assert config.model_config_file_poll_wait_seconds == 7
+    assert not config.allow_version_labels_for_unavailable_models
+    assert configured(
+        allow_version_labels_for_unavailable_models=True
+    ).allow_version_labels_for_unavailable_models
+
+
+def test_a_platform_config_file_replaces_flags(caplog: pytest.LogCaptureFixture) -> None:
+    """Its names are the platforms, its options theirs, and flags that it replaces are neither checked nor used."""
+    config = from_files(
+        model_config_file="/models",
+        platform_config_file="/platforms",
+        tensorflow_session_parallelism=1,
+        tensorflow_intra_op_parallelism=1,
+        tensorflow_inter_op_parallelism=1,
+        saved_model_tags="slow",
+    )
+    assert config.platform_names == {"fast"}
+    assert config.platforms is not None
+    assert config.platforms["fast"].saved_model_tags == {"quick"}
+    assert config.models[0].platform == "fast"
+    assert "--saved_model_tags is ignored: --platform_config_file decides instead" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"model_config_file": "/models"}, "Model a requests unsupported platform fast"),
+        (
+            {"model_base_path": "/m", "platform_config_file": "/platforms"},
+            "Model default requests unsupported platform tensorflow",
+        ),
+        ({"model_config_file": "/custom"}, "ModelServer does not yet support custom model config."),
+    ],
+)
+def test_configurations_that_cannot_be_started(flags: dict[str, Value], message: str) -> None:
+    """A platform that nobody describes, and a configuration that is no list, end the start."""
+    with pytest.raises(ServingError) as caught:
+        from_files(**flags)
+    assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyserve.codec.model_config import parse_model_config
-from pyserve.config import All, Latest, ModelConfig, Specific
+from pyserve.config import All, Latest, ModelConfig, ModelSelection, Specific, Unlisted
 from pyserve.errors import InvalidArgumentError
 
 
@@ -19,8 +19,9 @@ GOOD = 'name: "m" base_path: "/m" model_platform: "tensorflow"'
 @pytest.mark.parametrize(
     ("text", "models"),
     [
-        ("", ()),
-        ("  # nothing but a comment\n", ()),
+        ("", Unlisted.UNSET),
+        ("  # nothing but a comment\n", Unlisted.UNSET),
+        ("custom_model_config {}", Unlisted.CUSTOM),
         ("model_config_list: {}", ()),
         (model(GOOD), (ModelConfig("m", "/m"),)),
         (model('name: "m", base_path: "/m"; model_type: TENSORFLOW'), (ModelConfig("m", "/m"),)),
@@ -37,9 +38,10 @@ GOOD = 'name: "m" base_path: "/m" model_platform: "tensorflow"'
             model(GOOD + " version_labels { key: 'stable' value: 42 }"),
             (ModelConfig("m", "/m", version_labels={"stable": 42}),),
         ),
+        (model(GOOD + " logging_config {}"), (ModelConfig("m", "/m", logging_config=b""),)),
     ],
 )
-def test_models(text: str, models: tuple[ModelConfig, ...]) -> None:
+def test_models(text: str, models: ModelSelection) -> None:
     """Every form of the text gives the models that it lists."""
     assert parse_model_config(text, "/c") == models
 
@@ -63,7 +65,6 @@ def test_models(text: str, models: tuple[ModelConfig, ...]) -> None:
             model('name: "m" base_path: "/m" model_platform: "caffe"'),
             "Model m requests unsupported platform caffe",
         ),
-        ("custom_model_config {}", "ModelServer does not yet support custom model config."),
     ],
 )
 def test_refusals(text: str, message: str) -> None:
@@ -78,3 +79,17 @@ def test_the_place_of_a_mistake_is_logged(caplog: pytest.LogCaptureFixture) -> N
     with pytest.raises(InvalidArgumentError):
         parse_model_config("model_config_list {\n  nonsense: 1\n}", "/c")
     assert "Error parsing text-format tensorflow.serving.ModelServerConfig: 2:3: " in caplog.text
+
+
+def test_further_platforms() -> None:
+    """Other platforms than tensorflow are legal when they were configured, and tensorflow is not when it was not."""
+    text = model('name: "m" base_path: "/m" model_platform: "gpu"')
+    assert parse_model_config(text, "/c", {"gpu"}) == (ModelConfig("m", "/m", platform="gpu"),)
+    with pytest.raises(InvalidArgumentError, match="Model m requests unsupported platform tensorflow"):
+        parse_model_config(model(GOOD), "/c", {"gpu"})
+
+
+def test_model_type_is_deprecated(caplog: pytest.LogCaptureFixture) -> None:
+    """model_type still works, with a warning."""
+    parse_model_config(model('name: "m" base_path: "/m" model_type: TENSORFLOW'), "/c")
+    assert "Deprecated ModelServerConfig::model_type field detected" in caplog.text

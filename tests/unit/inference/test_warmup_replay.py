@@ -48,7 +48,10 @@ class Model:
                     Signature("defaulted", PREDICT_METHOD, {"x": x, "z": x}, {"y": y}, {"z": floats(7)}),
                     self.function("defaulted"),
                 ),
-                (Signature("c", CLASSIFY_METHOD, {"inputs": examples}, {"scores": scores}), self.function("c")),
+                (
+                    Signature("c", CLASSIFY_METHOD, {"inputs": examples}, {"scores": scores}),
+                    self.function("c"),
+                ),
                 (Signature("r", REGRESS_METHOD, {"inputs": examples}, {"outputs": y}), self.function("r")),
             ]
         )

@@ -12,8 +12,9 @@ import pytest
 
 from lifecycle_fakes import LIMIT_S
 from pyserve.config import All, LoadOptions, ModelConfig, Specific, VersionPolicy
+from pyserve.errors import FailedPreconditionError, NotFoundError
 from pyserve.lifecycle import source as source_module
-from pyserve.lifecycle.source import FileSystemSource
+from pyserve.lifecycle.source import FileSystemSource, versions_on_disk
 from pyserve.lifecycle.versions import AspiredVersion, Finding
 
 Emission = tuple[str, tuple[tuple[int, str, bool], ...]]
@@ -386,3 +387,30 @@ def test_changes_are_gathered_for_a_moment(poller: Poller) -> None:
     poller.now = 1000.06
     assert poller.source._wait(due=5000.0) == "poll"
     assert poller.source._poll_at is None
+
+
+def test_kept_versions_stay_as_they_are(poller: Poller) -> None:
+    """A version to keep stays aspired, from its old path, whatever policy and base path say, until it is let go."""
+    poller.add("m/1", "m/2", "n/2", "n/3")
+    poller.source.set_models([poller.model("m")])
+    assert poller.poll() == [complete("m", 1, 2)]
+    assert poller.source.aspired("m") == {1, 2}
+    poller.source.set_models([poller.model("m", Specific((3,)), path="n")], {"m": {1, 77}})
+    assert poller.poll() == [("m", ((1, "m/1", True), (3, "n/3", True)))]
+    assert poller.poll() == []
+    poller.source.set_models([poller.model("m", Specific((3,)), path="n")])
+    assert poller.poll() == [("m", ((3, "n/3", True),))]
+    poller.source.set_models([])
+    assert poller.source.aspired("m") == frozenset()
+
+
+def test_versions_on_disk(poller: Poller) -> None:
+    """The policy's choice without a poll; a base path that cannot be listed is an error with its code."""
+    poller.add("m/1", "m/2")
+    (poller.root / "file").write_bytes(b"")
+    assert versions_on_disk(poller.model("m")) == {1, 2}
+    assert versions_on_disk(poller.model("m", Specific((2, 9)))) == {2}
+    with pytest.raises(NotFoundError, match=r"Could not find base path .*/gone for servable gone with error"):
+        versions_on_disk(poller.model("gone"))
+    with pytest.raises(FailedPreconditionError, match="Not a directory"):
+        versions_on_disk(poller.model("file"))

@@ -3,6 +3,7 @@
     version directory ─► completeness   have all files arrived?            (no TensorFlow)
                      └─► loader ─► meta_graph   which graph, which signatures (no TensorFlow)
                                 ├─► traits      stateless? loops?          (pure)
+                                ├─► version_config  what the version says about its session (no TensorFlow)
                                 ├─► session     the graph, restored and initialised
                                 └─► servable ─► program   one signature and one set of outputs, ready to run
     backend   what the server holds

@@ -17,6 +17,7 @@ from pyserve.backends.saved_model.failures import to_serving_error
 from pyserve.backends.saved_model.servable import SavedModelServable
 from pyserve.backends.saved_model.session import GraphSession, open_session
 from pyserve.backends.saved_model.traits import GraphIndex, Traits
+from pyserve.backends.saved_model.version_config import options_of_version
 from pyserve.codec.signature_def import signature_from_proto
 from pyserve.config import TensorFlowOptions
 from pyserve.dtypes import BY_NUMBER
@@ -73,7 +74,7 @@ class SavedModelLoader:
                 refusals[key] = error
                 signatures.setdefault(key, _without_defaults(key, proto))
         traits = _traits(chosen, signatures, refusals)
-        session = open_session(chosen, self._path, self._options)
+        session = open_session(chosen, self._path, options_of_version(self._path, self._options))
         for key in traits:
             missing = _missing_tensor(session, signatures[key])
             if missing is not None:

@@ -1,0 +1,129 @@
+"""`PlatformConfigMap` of `--platform_config_file`: the names that `model_platform` may be, and what each means.
+
+Only platforms that load SavedModels can be described. Every field of their configuration is honoured, has no
+meaning here, is named in a warning, or is refused by name; the table below says which.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Mapping
+
+from google.protobuf.message import DecodeError
+
+from pyserve.codec.session_config import OVERWRITTEN, checked_session_config
+from pyserve.codec.text_file import parse_file
+from pyserve.config import TensorFlowOptions
+from pyserve.errors import InvalidArgumentError, UnimplementedError
+from pyserve.protos import tf, tfs
+
+logger = logging.getLogger(__name__)
+
+_ADAPTER = "tensorflow.serving.SavedModelBundleSourceAdapterConfig"
+
+
+class Use(enum.Enum):
+    """What becomes of a field that is set."""
+
+    HONOURED = "honoured"
+    WITHOUT_MEANING = "without meaning here"
+    WARNED = "ignored with a warning"
+    REFUSED = "refused"
+
+
+FIELDS: Mapping[str, Use] = {
+    "session_target": Use.REFUSED,
+    "session_config": Use.HONOURED,
+    "batching_parameters": Use.WARNED,
+    "session_run_load_threadpool_index": Use.WARNED,
+    "experimental_transient_ram_bytes_during_load": Use.WITHOUT_MEANING,
+    "saved_model_tags": Use.HONOURED,
+    "in_graph_batching_parameters": Use.WARNED,
+    "experimental_fixed_input_tensors": Use.WARNED,
+    "enable_model_warmup": Use.WARNED,
+    "model_warmup_options": Use.WARNED,
+    "enable_session_metadata": Use.WARNED,
+    "remove_unused_fields_from_bundle_metagraph": Use.WITHOUT_MEANING,
+    "prefer_tflite_model": Use.REFUSED,
+    "resource_estimation_uses_validation_result": Use.WITHOUT_MEANING,
+    "num_tflite_interpreters": Use.WARNED,
+    "num_tflite_interpreters_per_pool": Use.WARNED,
+    "num_tflite_pools": Use.WARNED,
+    "wrap_session_with_no_threading_params": Use.WITHOUT_MEANING,
+    "enable_per_model_batching_params": Use.WARNED,
+    "enable_saved_model_config": Use.REFUSED,
+    "mixed_precision": Use.HONOURED,
+}
+"""Every field of SessionBundleConfig."""
+
+
+def parse_platform_config(text: str, path: str) -> Mapping[str, TensorFlowOptions]:
+    """What each platform of the file is told, by its name.
+
+    Args:
+        text: Text format of `PlatformConfigMap`.
+        path: Where it came from, for messages.
+
+    Raises:
+        InvalidArgumentError: The text cannot be parsed, or a platform is not one of SavedModels.
+        UnimplementedError: A field is set that pyserve refuses.
+    """
+    message = parse_file(text, path, tfs.PlatformConfigMap())
+    return {name: _options(name, config, path) for name, config in sorted(message.platform_configs.items())}
+
+
+def _options(name: str, config: tfs.PlatformConfig, path: str) -> TensorFlowOptions:
+    packed = config.source_adapter_config
+    kind = packed.type_url.rpartition("/")[2]
+    if kind != _ADAPTER:
+        raise InvalidArgumentError(
+            f"Platform {name} in '{path}' is configured by {kind or 'nothing'}; only {_ADAPTER} is supported"
+        )
+    try:
+        bundle = tfs.SavedModelBundleSourceAdapterConfig.FromString(packed.value).legacy_config
+    except DecodeError as error:
+        raise InvalidArgumentError(f"Platform {name} in '{path}' holds a damaged {_ADAPTER}") from error
+    for descriptor, _ in bundle.ListFields():
+        use = FIELDS.get(descriptor.name, Use.REFUSED)
+        if use is Use.REFUSED:
+            raise UnimplementedError(
+                f"Platform {name} in '{path}' sets {descriptor.name}, which is not supported. Remove it"
+            )
+        if use is Use.WARNED:
+            logger.warning("%s of platform %s in '%s' is ignored: not supported", descriptor.name, name, path)
+    return session_bundle_options(bundle, path)
+
+
+def session_bundle_options(bundle: tfs.SessionBundleConfig, path: str) -> TensorFlowOptions:
+    """The honoured fields. No flag overwrites thread counts and GPU share here, so those of the file count.
+
+    Raises:
+        InvalidArgumentError: `session_config` sets fields that are not supported.
+    """
+    session = tf.ConfigProto()
+    session.CopyFrom(bundle.session_config)
+    intra, inter = session.intra_op_parallelism_threads, session.inter_op_parallelism_threads
+    gpu_share = session.gpu_options.per_process_gpu_memory_fraction
+    for field in OVERWRITTEN:
+        _clear(session, field)
+    if bundle.mixed_precision not in ("", "bfloat16"):
+        logger.warning(
+            "%s auto mixed precision is not supported. Valid option: bfloat16", bundle.mixed_precision
+        )
+    return TensorFlowOptions(
+        saved_model_tags=frozenset(bundle.saved_model_tags) or frozenset({"serve"}),
+        intra_op_parallelism=max(0, intra),
+        inter_op_parallelism=max(0, inter),
+        session_config=checked_session_config(session, path),
+        per_process_gpu_memory_fraction=gpu_share,
+        bfloat16_mixed_precision=bundle.mixed_precision == "bfloat16",
+    )
+
+
+def _clear(session: tf.ConfigProto, field: str) -> None:
+    head, _, tail = field.partition(".")
+    if tail == "":
+        session.ClearField(head)  # type: ignore[arg-type]
+    elif session.HasField("gpu_options"):
+        session.gpu_options.ClearField(tail)  # type: ignore[arg-type]

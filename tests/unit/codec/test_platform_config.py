@@ -1,0 +1,101 @@
+"""PlatformConfigMap: what each platform is told, and what is ignored or refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyserve.codec.platform_config import FIELDS, Use, parse_platform_config
+from pyserve.config import TensorFlowOptions
+from pyserve.errors import Code, ServingError
+from pyserve.protos import tf, tfs
+
+ADAPTER = "type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig"
+
+
+def platform(fields: str, name: str = "tensorflow", adapter: str = ADAPTER) -> str:
+    content = f"legacy_config {{ {fields} }}" if adapter == ADAPTER else fields
+    return f'platform_configs {{ key: "{name}" value {{ source_adapter_config {{ [{adapter}] {{ {content} }} }} }} }}'
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        ("", TensorFlowOptions()),
+        (
+            'saved_model_tags: "serve" saved_model_tags: "gpu"',
+            TensorFlowOptions(saved_model_tags=frozenset({"serve", "gpu"})),
+        ),
+        ('mixed_precision: "bfloat16"', TensorFlowOptions(bfloat16_mixed_precision=True)),
+        (
+            "session_config { intra_op_parallelism_threads: 2 inter_op_parallelism_threads: 3 "
+            "gpu_options { per_process_gpu_memory_fraction: 0.5 allow_growth: true } }",
+            TensorFlowOptions(
+                intra_op_parallelism=2,
+                inter_op_parallelism=3,
+                per_process_gpu_memory_fraction=0.5,
+                session_config=tf.ConfigProto(
+                    gpu_options=tf.GPUOptions(allow_growth=True)
+                ).SerializeToString(),
+            ),
+        ),
+        ("experimental_transient_ram_bytes_during_load: 7", TensorFlowOptions()),
+    ],
+)
+def test_honoured_fields(fields: str, options: TensorFlowOptions, caplog: pytest.LogCaptureFixture) -> None:
+    """Tags, precision and session options count, thread counts and the GPU share included."""
+    assert parse_platform_config(platform(fields), "/p") == {"tensorflow": options}
+    assert caplog.text == ""
+
+
+def test_platforms_have_names() -> None:
+    """Each entry is a platform of its own."""
+    text = platform("") + platform('saved_model_tags: "x"', "other")
+    found = parse_platform_config(text, "/p")
+    assert found["other"].saved_model_tags == {"x"}
+    assert found.keys() == {"tensorflow", "other"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batching_parameters", "{}"),
+        ("model_warmup_options", "{}"),
+        ("enable_model_warmup", ": true"),
+        ("enable_per_model_batching_params", ": true"),
+        ("num_tflite_pools", ": 2"),
+    ],
+)
+def test_ignored_fields_are_named(field: str, value: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A field that is not supported is named in a warning."""
+    parse_platform_config(platform(f"{field} {value}"), "/p")
+    assert f"{field} of platform tensorflow in '/p' is ignored" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("nonsense", Code.INVALID_ARGUMENT, "Invalid protobuf file: '/p'"),
+        (platform('session_target: "grpc://x"'), Code.UNIMPLEMENTED, "sets session_target"),
+        (platform("prefer_tflite_model: true"), Code.UNIMPLEMENTED, "sets prefer_tflite_model"),
+        (platform("enable_saved_model_config: true"), Code.UNIMPLEMENTED, "sets enable_saved_model_config"),
+        (platform("session_config { isolate_session_state: true }"), Code.INVALID_ARGUMENT, "isolate_session_state"),
+        ('platform_configs { key: "t" value {} }', Code.INVALID_ARGUMENT, "t in '/p' is configured by nothing"),
+        (
+            platform("", adapter="type.googleapis.com/tensorflow.serving.LoggingConfig"),
+            Code.INVALID_ARGUMENT,
+            "configured by tensorflow.serving.LoggingConfig",
+        ),
+    ],
+)  # fmt: skip
+def test_refusals(text: str, code: Code, message: str) -> None:
+    """What cannot be served as asked is refused by name."""
+    with pytest.raises(ServingError) as caught:
+        parse_platform_config(text, "/p")
+    assert caught.value.code is code
+    assert message in caught.value.message
+
+
+def test_the_table_has_every_field() -> None:
+    """No field of SessionBundleConfig is without an answer."""
+    assert FIELDS.keys() == {field.name for field in tfs.SessionBundleConfig.DESCRIPTOR.fields}
+    assert set(FIELDS.values()) == set(Use)
