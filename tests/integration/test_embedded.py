@@ -9,6 +9,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -17,7 +18,15 @@ import pytest
 from embedded import FunctionBackend, config
 from grpc_calls import Stubs, predict_request
 from pyserve import Server
-from pyserve.errors import DeadlineExceededError, FailedPreconditionError, InvalidArgumentError
+from pyserve.config import LoadOptions
+from pyserve.errors import (
+    CancelledError,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+)
+from pyserve.servable import Servable
 
 REQUEST = predict_request("m", {"x": {"dtype": 1, "shape": [1], "float_val": [2.0]}})
 
@@ -116,10 +125,70 @@ def test_misuse(tmp_path: Path) -> None:
     server.stop()
 
 
+def test_stopping_a_server_that_was_never_started(tmp_path: Path) -> None:
+    """It does nothing: the server can still be started."""
+    server = Server(config(tmp_path), FunctionBackend())
+    server.stop()
+    with server:
+        assert call(server) == [3.0]
+
+
+def test_a_stop_while_it_starts(tmp_path: Path) -> None:
+    """A start that is cut short says so, instead of returning without ports."""
+    server = Server(config(tmp_path / "gone"), FunctionBackend())
+    (tmp_path / "gone" / "1").rename(tmp_path / "gone" / "no version")
+    timer = threading.Timer(0.2, server.stop)
+    timer.start()
+    with pytest.raises(CancelledError, match="stopped before it had started"):
+        server.start()
+    timer.join()
+
+
+def test_waiting_ends_with_the_server_and_with_the_model(tmp_path: Path) -> None:
+    """Nobody waits for ever for a model of a stopped server, or for one that has failed."""
+    server = Server(config(tmp_path / "a"), FunctionBackend())
+    with server:
+        timer = threading.Timer(0.2, server.request_stop)
+        timer.start()
+        with pytest.raises(FailedPreconditionError, match="not running"):
+            server.wait_until_available("other")
+        timer.join()
+    with pytest.raises(FailedPreconditionError, match="not running"):
+        server.wait_until_available("m")
+
+    class Broken(FunctionBackend):
+        def load(self) -> Servable:
+            raise DataLossError("the file is damaged")
+
+    load = LoadOptions(max_num_load_retries=0, fail_on_initial_load_error=False)
+    with (
+        Server(config(tmp_path / "b", load=load), Broken()) as broken,
+        pytest.raises(
+            FailedPreconditionError, match="m cannot be loaded: version 1: DATA_LOSS: the file is damaged"
+        ),
+    ):
+        broken.wait_until_available("m")
+
+
+def test_readiness_without_any_model(tmp_path: Path) -> None:
+    """A server whose only model has gone is not ready, and says why."""
+    with Server(config(tmp_path), FunctionBackend()) as server:
+        assert server.readiness().ready
+        (tmp_path / "1").rename(tmp_path / "no version")
+        deadline = time.monotonic() + 20
+        while server.readiness().ready and time.monotonic() < deadline:
+            time.sleep(0.01)
+        readiness = server.readiness()
+        assert (readiness.ready, readiness.reason) == (False, "no model is available")
+
+
 @pytest.mark.slow
-def test_a_thousand_starts_leave_nothing(tmp_path: Path) -> None:
+def test_a_thousand_starts_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000 starts and stops: no Python thread, descriptor or temporary file more than after the first."""
-    settings = config(tmp_path)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))  # other processes use the usual one
+    settings = config(tmp_path / "models")
     with Server(settings, FunctionBackend()) as server:
         assert call(server) == [3.0]
     gc.collect()

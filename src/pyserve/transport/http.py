@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -59,12 +58,11 @@ class HttpApi(Protocol):
         ...
 
 
-def html_error(status: int, detail: str = "") -> HttpResponse:
+def html_error(status: int) -> HttpResponse:
     """The small page for requests that never reach the API: unknown paths and unparsable requests."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Error"
-    text = f"<p>{html.escape(detail[:500])}</p>" if detail else ""
-    page = f"<html><head><title>{status} {phrase}</title></head><body><h1>{phrase}</h1>{text}</body></html>\n"
-    return HttpResponse(status, page.encode("utf-8", "replace"), content_type="text/html", close=True)
+    page = f"<html><head><title>{status} {phrase}</title></head><body><h1>{phrase}</h1></body></html>\n"
+    return HttpResponse(status, page.encode(), content_type="text/html", close=True)

@@ -25,7 +25,7 @@ class _Connection(RequestHandler):
 
     Args:
         manager: The server.
-        page: (status, message) → response for a request that cannot be parsed.
+        page: status → response for a request that cannot be parsed.
         unread_timeout_s: How long an answer may make no progress.
         settings: aiohttp's.
     """
@@ -35,7 +35,7 @@ class _Connection(RequestHandler):
     def __init__(
         self,
         manager: web.Server,
-        page: Callable[[int, str], web.Response],
+        page: Callable[[int], web.Response],
         unread_timeout_s: float,
         **settings: Any,
     ) -> None:
@@ -54,7 +54,7 @@ class _Connection(RequestHandler):
     ) -> web.StreamResponse:
         if isinstance(exc, Exception) and status >= 500:
             logger.error("Answering an HTTP request failed", exc_info=exc)
-        return self._page(status, message or "")
+        return self._page(status)  # aiohttp's message is in its own words, and quotes the request
 
     def pause_writing(self) -> None:
         """asyncio: much of an answer is waiting for the caller to read."""
@@ -104,7 +104,7 @@ class Connections(web.Server):
 
     Args:
         handler: Answers a request.
-        page: (status, message) → response for a request that cannot be parsed.
+        page: status → response for a request that cannot be parsed.
         limit: Connections at the same time.
         keepalive_timeout: Seconds that a connection may be silent, or an answer unread.
         settings: aiohttp's.
@@ -113,7 +113,7 @@ class Connections(web.Server):
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        page: Callable[[int, str], web.Response],
+        page: Callable[[int], web.Response],
         limit: int,
         *,
         keepalive_timeout: float,

@@ -98,7 +98,7 @@ class HttpServer:
         """
         self._protocols = Connections(
             self._handle,
-            lambda status, message: _sent(html_error(status, message)),
+            lambda status: _sent(html_error(status)),
             self._max_connections,
             access_log=None,
             auto_decompress=False,

@@ -180,3 +180,18 @@ def test_stop_runs_what_is_queued_and_refuses_the_rest() -> None:
     assert [task.error for task in accepted] == [None] * 5
     assert held.releases == 6
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pyserve-run")]
+
+
+def test_the_time_of_a_stop_is_for_all_threads_together() -> None:
+    """With every thread stuck, a stop takes its time once, not once per thread."""
+    gate = threading.Event()
+    held = Held(Echo(lambda: void(gate.wait(WAIT_S))))
+    scheduler = Scheduler(8)
+    scheduler.start()
+    for _ in range(8):
+        scheduler.submit(held.task())
+    began = time.monotonic()
+    assert not scheduler.stop(0.1)
+    assert time.monotonic() - began < 0.5
+    gate.set()
+    assert scheduler.stop(WAIT_S)
