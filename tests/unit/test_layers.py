@@ -24,12 +24,7 @@ ROWS = [
 # Below everything: names that carry no logic, and the lazily resolved package itself.
 ANYWHERE = {""}
 # Within a row, and in a fixed order, these may look at each other.
-SAME_ROW_ALLOWED = {
-    ("servable", "dtypes"),
-    ("config", "servable"),
-    ("observe", "errors"),
-    ("backends", "inference"),
-}
+SAME_ROW_ALLOWED = {("servable", "dtypes"), ("observe", "errors")}
 
 
 def part_of(module: str) -> str:

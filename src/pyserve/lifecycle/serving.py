@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from pyserve.errors import NotFoundError, UnavailableError
+from pyserve.errors import SHUTTING_DOWN, NotFoundError, UnavailableError
 from pyserve.servable import Servable, ServableHandle, ServableId
 
 
@@ -103,7 +103,7 @@ class ServingMap:
                 return handle
             # Retired since we read the table; the next reading gives the table without it.
         if self._closed:
-            raise UnavailableError("The server is shutting down")
+            raise UnavailableError(SHUTTING_DOWN)
         wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise NotFoundError(f"Servable not found for request: {wanted}")
 

@@ -84,6 +84,7 @@ class FileSystemSource:
         self._poll_lock = threading.Lock()
         self._complete: dict[str, frozenset[str]] = {}  # model → paths that were emitted as complete
         self._arriving: dict[str, dict[str, _Arrival]] = {}  # model → path → what is still awaited
+        self._as_is: dict[str, dict[str, _Arrival]] = {}  # the same for what was emitted as it was
 
     def set_models(
         self, models: Sequence[ModelConfig], keep: Mapping[str, Collection[int]] = _NOTHING
@@ -190,9 +191,9 @@ class FileSystemSource:
     def _poll(self, only_arriving: bool) -> None:
         with self._poll_lock:
             models = self._models
-            for gone in (self._complete.keys() | self._arriving.keys()) - {model.name for model in models}:
-                self._complete.pop(gone, None)
-                self._arriving.pop(gone, None)
+            for gone in self._complete.keys() - {model.name for model in models}:
+                for known in (self._complete, self._arriving, self._as_is):
+                    known.pop(gone, None)
             if only_arriving:
                 models = tuple(model for model in models if self._arriving.get(model.name))
             # Warnings are for full polls: else an incomplete version would multiply them.
@@ -247,7 +248,9 @@ class FileSystemSource:
 
     def _with_completeness(self, name: str, found: Sequence[tuple[int, str]]) -> tuple[AspiredVersion, ...]:
         known, arriving = self._complete.get(name, frozenset()), self._arriving.get(name, {})
+        loaded_as_is = self._as_is.get(name, {})
         still: dict[str, _Arrival] = {}
+        as_is: dict[str, _Arrival] = {}
         versions = []
         for version, path in found:
             complete = self._period_s <= 0 or path in known
@@ -257,9 +260,14 @@ class FileSystemSource:
                 complete = arrival.look(self._clock(), self._incomplete_reason)
                 if not complete:
                     still[path] = arrival
+                elif arrival.lacking:
+                    as_is[path] = arrival
+            elif path in loaded_as_is and loaded_as_is[path].still_lacks(self._incomplete_reason):
+                as_is[path] = loaded_as_is[path]
             versions.append(AspiredVersion(version, path, complete))
         self._complete[name] = frozenset(v.path for v in versions if v.complete)
         self._arriving[name] = still
+        self._as_is[name] = as_is
         return tuple(versions)
 
 
@@ -290,12 +298,9 @@ class _Arrival:
 
     def look(self, now: float, incomplete_reason: IncompleteReason) -> bool:
         """Whether the version counts as complete now."""
-        snapshot = take_snapshot(self._path)
-        if snapshot != self._snapshot:  # the backend's answer depends on the files alone, and is not for free
-            before, self._reason = self._reason, _ask(incomplete_reason, self._path)
-            if self._reason is not None and before is None:
-                _log.info("Servable version %s is not complete yet: %s", self._id, self._reason)
-        self._snapshot = snapshot
+        before, snapshot = self._reason, self._examine(incomplete_reason)
+        if self._reason is not None and before is None:
+            _log.info("Servable version %s is not complete yet: %s", self._id, self._reason)
         complete = self._decider.decide(now, self._reason, snapshot)
         if complete and self._reason is not None:
             _log.warning(
@@ -305,6 +310,33 @@ class _Arrival:
                 self._wait_s,
             )
         return complete
+
+    @property
+    def lacking(self) -> bool:
+        """Whether something was missing at the latest look."""
+        return self._reason is not None
+
+    def still_lacks(self, incomplete_reason: IncompleteReason) -> bool:
+        """Look again at a version that was loaded as it is: is something missing yet? Says so when not.
+
+        A version whose attempts have all failed is not tried again, as with TensorFlow Serving, and whoever copied
+        the rest too late would wait for it in vain.
+        """
+        self._examine(incomplete_reason)
+        if not self.lacking:
+            _log.warning(
+                "Servable version %s is complete now. If its last load attempt has failed already, it is loaded "
+                "when it is removed and added again, or when the server starts again",
+                self._id,
+            )
+        return self.lacking
+
+    def _examine(self, incomplete_reason: IncompleteReason) -> Snapshot:
+        snapshot = take_snapshot(self._path)
+        if snapshot != self._snapshot:  # the backend's answer depends on the files alone, and is not for free
+            self._reason = _ask(incomplete_reason, self._path)
+            self._snapshot = snapshot
+        return snapshot
 
 
 def _ask(incomplete_reason: IncompleteReason, path: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -12,11 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyserve.backends.saved_model import SavedModelLoader, SavedModelServable
-from pyserve.config import TensorFlowOptions
+from pyserve.backends.saved_model import SavedModelBackend, SavedModelLoader, SavedModelServable
+from pyserve.config import LoadOptions, ModelConfig, TensorFlowOptions
 from pyserve.errors import Code, ServingError
+from pyserve.lifecycle.manager import Manager
+from pyserve.lifecycle.monitor import Monitor, State
+from pyserve.lifecycle.source import FileSystemSource
 from pyserve.protos import tf as protos
 from pyserve.protos import to_text
+from pyserve.servable import ServableId
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "models"
 Load = Callable[..., SavedModelServable]
@@ -173,12 +178,103 @@ def test_an_unknown_op(tf: Any, version: Path) -> None:
     assert "NoSuchOp" in error.message
 
 
-def test_without_variables(load: Load, tf: Any, version: Path) -> None:
-    """A model without `variables.index` has nothing to restore; only using a variable fails."""
+@pytest.mark.timeout(60)
+def test_variables_that_are_missing(tf: Any, version: Path) -> None:
+    """A graph with variables and no index of them is NOT_FOUND by name, instead of a version that always fails."""
     del tf
+    index = version / "variables" / "variables.index"
+    index.unlink()
+    expected = f"{index} is missing, but the graph has variables to restore from it"
+    error = load_error(version)
+    assert (error.code, error.message) == (Code.NOT_FOUND, expected)
+    os.mkfifo(index)
+    assert load_error(version).message == expected
     shutil.rmtree(version / "variables")
-    error = failure(load(version), {"x": float_array(1)})
-    assert error.code is Code.FAILED_PRECONDITION
+    assert load_error(version).message == expected
+
+
+@pytest.mark.parametrize("variables_copied", [True, False])
+def test_a_model_without_variables(tf: Any, load: Load, export: Make, variables_copied: bool) -> None:
+    """A model without variables serves with the empty checkpoint that TensorFlow 2 writes, and without it."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def f(x: Any) -> Any:
+        return {"y": x + 1}
+
+    path = export(f)
+    assert (path / "variables" / "variables.index").is_file()
+    if not variables_copied:
+        shutil.rmtree(path / "variables")
+    assert load(path).run(KEY, {"x": float_array(1)}, ["y"])["y"] == 2
+
+
+def test_keras_and_tensorflow_1_without_variables(tf: Any, load: Load, build: Make, tmp_path: Path) -> None:
+    """What Keras and TensorFlow 1 export of models without variables is served."""
+    layers = tf.keras.layers
+    tf.keras.Sequential([layers.Input((2,)), layers.Rescaling(2.0)]).export(
+        str(tmp_path / "k"), verbose=False
+    )
+    keras = load(tmp_path / "k")
+    (alias,) = keras.signatures[KEY].inputs
+    (output,) = keras.signatures[KEY].outputs
+    assert keras.run(KEY, {alias: np.ones((1, 2), np.float32)}, [output])[output].tolist() == [[2, 2]]
+
+    def make(session: Any) -> Any:
+        x = tf.compat.v1.placeholder(tf.float32, [None])
+        return {KEY: ({"x": x}, {"y": x + 1})}
+
+    assert load(build(make)).run(KEY, {"x": float_array(1)}, ["y"])["y"] == 2
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_variables_that_come_late(
+    tf: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, in_time: bool
+) -> None:
+    """While variables are missing the attempts fail by name and the old version serves; a later retry finds them."""
+    del tf
+    source, base = EXAMPLES / "half_plus_two", tmp_path / "m"
+    shutil.copytree(source / "1", base / "1")
+    options = LoadOptions(
+        file_system_poll_wait_seconds=0.05,
+        max_num_load_retries=10_000 if in_time else 1,
+        load_retry_interval_micros=100_000,
+        incomplete_version_wait_s=0.3,
+    )
+    backend, monitor = SavedModelBackend(TensorFlowOptions()), Monitor()
+    manager = Manager(backend.make_loader, monitor, options)
+    files = FileSystemSource(manager.aspire, backend.incomplete_reason, options, on_poll=monitor.wake)
+    files.set_models([ModelConfig("m", str(base))])
+    manager.start()
+    files.start()
+    try:
+        first, second = ServableId("m", 1), ServableId("m", 2)
+        missing = "variables/variables.index is missing, but the graph has variables"
+
+        def state(id: ServableId) -> State | None:
+            found = monitor.state(id)
+            return found.state if found is not None else None
+
+        assert monitor.wait(lambda: state(first) is State.AVAILABLE, 60)
+        shutil.copytree(source / "2", base / "2", ignore=shutil.ignore_patterns("variables"))
+        assert monitor.wait(lambda: caplog.text.count(missing) >= 2, 60)
+        assert manager.available_versions("m") == [1]
+        if not in_time:
+            assert monitor.wait(lambda: state(second) is State.END, 60)
+            found = monitor.state(second)
+            assert found is not None
+            assert found.status.code is Code.NOT_FOUND
+            assert missing in found.status.message
+        shutil.copytree(source / "2" / "variables", base / "2" / "variables")
+        if in_time:
+            assert monitor.wait(lambda: manager.available_versions("m") == [2], 60)
+        else:
+            assert monitor.wait(lambda: "m version: 2} is complete now" in caplog.text, 60)
+            assert manager.available_versions("m") == [1]
+        with manager.acquire("m") as handle:
+            handle.servable.run(KEY, {"x": float_array(1)}, ["y"])
+    finally:
+        files.stop()
+        assert manager.stop(60)
 
 
 def test_text_form(load: Load, version: Path) -> None:

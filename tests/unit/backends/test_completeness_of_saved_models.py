@@ -74,6 +74,29 @@ def test_what_is_missing_is_named(version: Path, case: str) -> None:
     assert expected in reason
 
 
+PIPES = ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", [*PIPES, "assets/words.txt"])
+def test_a_named_pipe_counts_as_missing(version: Path, name: str) -> None:
+    """Where a file should be a pipe is never opened, which would wait for ever."""
+    (version / name).unlink()
+    os.mkfifo(version / name)
+    assert Path(name).name in (incomplete_reason(str(version)) or "")
+
+
+@pytest.mark.parametrize("name", PIPES)
+def test_links_to_files_are_files(version: Path, tmp_path: Path, name: str) -> None:
+    """A version made of links, as mounted volumes are, is complete; a link to nowhere is a missing file."""
+    (version / name).rename(tmp_path / "elsewhere")
+    (version / name).symlink_to(tmp_path / "elsewhere")
+    assert incomplete_reason(str(version)) is None
+    (tmp_path / "elsewhere").unlink()
+    assert Path(name).name in (incomplete_reason(str(version)) or "")
+
+
 @pytest.mark.parametrize("name", ["saved_model.pbtxt", "model.tflite", "model.py", "export.meta"])
 def test_other_kinds_of_versions_are_complete_when_there(tmp_path: Path, name: str) -> None:
     """Of files whose other needs are not known, presence is all that is asked."""

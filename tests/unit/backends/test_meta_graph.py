@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,36 @@ def test_a_session_bundle_is_refused(tmp_path: Path) -> None:
         UnimplementedError, match=r"^UNIMPLEMENTED: Session Bundle is deprecated and removed\.$"
     ):
         meta_graph.read_saved_model(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", ["saved_model.pb", "saved_model.pbtxt"])
+def test_a_named_pipe_is_no_saved_model(tmp_path: Path, name: str) -> None:
+    """A pipe in the place of the file is NOT_FOUND; opening it would wait for ever."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(NotFoundError):
+        meta_graph.read_saved_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("restore_op", "op", "in_function", "expected"),
+    [
+        ("restore", "VarHandleOp", False, True),
+        ("restore", "VariableV2", False, True),
+        ("restore", "MutableHashTableV2", True, True),
+        ("restore", "HashTableV2", False, False),
+        ("restore", "RestoreV2", True, False),
+        ("", "VarHandleOp", False, False),
+    ],
+)
+def test_what_needs_a_checkpoint(restore_op: str, op: str, in_function: bool, expected: bool) -> None:
+    """A restore op counts only together with something that it fills."""
+    graph = tf.MetaGraphDef()
+    graph.saver_def.restore_op_name = restore_op
+    nodes = graph.graph_def.library.function.add().node_def if in_function else graph.graph_def.node
+    nodes.add(op=op)
+    assert meta_graph.needs_checkpoint(graph) is expected
 
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "saved_model.pbtxt"])

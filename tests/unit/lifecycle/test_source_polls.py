@@ -269,6 +269,31 @@ def test_an_incomplete_version_that_no_longer_changes_is_loaded_as_it_is(
     assert "is not complete (a shard is missing) but has not changed for 3.0 s" in caplog.text
 
 
+def test_a_version_that_becomes_complete_too_late_is_named_once(
+    poller: Poller, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rest of a version that was loaded as it was is noticed: one warning, no emission, no further question."""
+    poller.add("m/1")
+    poller.reasons[f"{poller.root}/m/1"] = "a shard is missing"
+    poller.source.set_models([poller.model("m")])
+    poller.poll()
+    poller.now += 3.0
+    assert poller.poll() == [complete("m", 1)]
+    (poller.root / "m/1/half").write_bytes(b"x")
+    assert poller.poll() == []
+    said = "is complete now. If its last load attempt has failed already"
+    assert said not in caplog.text
+    (poller.root / "m/1/shard").write_bytes(b"x")
+    poller.reasons.clear()
+    assert poller.poll() == []
+    assert [record.levelname for record in caplog.records if said in record.getMessage()] == ["WARNING"]
+    asked = len(poller.asked)
+    (poller.root / "m/1/more").write_bytes(b"x")
+    assert poller.poll() == []
+    assert len(poller.asked) == asked
+    assert caplog.text.count(said) == 1
+
+
 def test_a_version_that_comes_back_is_looked_at_anew(poller: Poller) -> None:
     """A path that vanished and returned is checked again."""
     poller.add("m/1", "m/2")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import suppress
-
 from pyserve.backends.saved_model import runtime
 from pyserve.backends.saved_model.completeness import incomplete_reason
 from pyserve.backends.saved_model.loader import SavedModelLoader
 from pyserve.config import TensorFlowOptions
-from pyserve.errors import FailedPreconditionError
 from pyserve.servable import ServableId
 
 
@@ -33,16 +29,11 @@ class SavedModelBackend:
         return incomplete_reason(path)
 
     def prepare(self, *, own_process: bool) -> None:
-        """Begin to import TensorFlow, on a thread of its own; loads wait for it.
+        """Begin to import TensorFlow, on a thread that all servers of the process share; loads wait for it.
 
         Args:
             own_process: The process is the server's; its memory may be tidied for serving.
         """
         if own_process:
             runtime.own_process()
-        threading.Thread(target=_import, name="pyserve-import", daemon=True).start()
-
-
-def _import() -> None:
-    with suppress(FailedPreconditionError):  # the first load reports it
-        runtime.tensorflow()
+        runtime.begin_import()

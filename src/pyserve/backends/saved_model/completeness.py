@@ -3,6 +3,9 @@
 A version that is still being copied should not cost a load attempt. What can be checked cheaply is checked:
 the SavedModel parses, each variable shard is as long as the index says, each asset is there. That a version
 is complete promises nothing about its content; wherever this page knows nothing, the load decides.
+
+Asked on the only thread that polls: nothing but regular files is ever opened, since a named pipe in the place of
+a file would hold up every model.
 """
 
 from __future__ import annotations
@@ -10,7 +13,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyserve.backends.saved_model.index_table import IndexTableError, read_shard_needs
-from pyserve.backends.saved_model.meta_graph import BINARY_NAME, TEXT_NAME, asset_files, read_saved_model
+from pyserve.backends.saved_model.meta_graph import (
+    BINARY_NAME,
+    TEXT_NAME,
+    VARIABLES_INDEX,
+    asset_files,
+    read_saved_model,
+)
 from pyserve.errors import ServingError
 from pyserve.protos import tf
 
@@ -34,8 +43,8 @@ def incomplete_reason(path: str) -> str | None:
 def _reason(path: Path) -> str | None:
     if path.is_file():
         return None
-    if not (path / BINARY_NAME).exists():
-        if any((path / name).exists() for name in _COMPLETE_WHEN_PRESENT):
+    if not (path / BINARY_NAME).is_file():
+        if any((path / name).is_file() for name in _COMPLETE_WHEN_PRESENT):
             return None
         return f"there is no {BINARY_NAME} yet"
     try:
@@ -49,25 +58,26 @@ def _reason(path: Path) -> str | None:
         if reason is not None:
             return reason
     if any(meta_graph.saver_def.restore_op_name for meta_graph in saved_model.meta_graphs):
-        return _missing_variables(path / "variables")
+        return _missing_variables(path)
     return None
 
 
 def _missing_asset(path: Path, meta_graph: tf.MetaGraphDef) -> str | None:
     for name in asset_files(meta_graph).values():
-        if not (path / "assets" / name).exists():
+        if not (path / "assets" / name).is_file():
             return f"there is no assets/{name} yet"
     return None
 
 
-def _missing_variables(directory: Path) -> str | None:
-    index = directory / "variables.index"
-    if not index.exists():
-        return "there is no variables/variables.index yet"
+def _missing_variables(path: Path) -> str | None:
+    index = path / VARIABLES_INDEX
+    if not index.is_file():
+        return f"there is no {VARIABLES_INDEX} yet"
+    directory = index.parent
     try:
         needs = read_shard_needs(index.read_bytes())
     except IndexTableError as error:
-        return f"variables/variables.index is not whole: {error}"
+        return f"{VARIABLES_INDEX} is not whole: {error}"
     if needs.num_shards is None:
         # The header is compressed: at least one shard has to be there.
         found = any(directory.glob("variables.data-*-of-*"))

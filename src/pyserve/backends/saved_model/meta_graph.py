@@ -6,7 +6,7 @@ TensorFlow Serving (servables/tensorflow/bundle_factory_util.cc).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -25,6 +25,18 @@ from pyserve.protos import ParseError, parse_text, tf
 BINARY_NAME = "saved_model.pb"
 TEXT_NAME = "saved_model.pbtxt"
 INIT_OP_KEY = "__saved_model_init_op"
+VARIABLES_INDEX = "variables/variables.index"
+"""Says which variables a checkpoint holds, and where."""
+
+_KEEPERS = frozenset(
+    {
+        "VarHandleOp", "Variable", "VariableV2", "MutableHashTable", "MutableHashTableV2",
+        "MutableHashTableOfTensors", "MutableHashTableOfTensorsV2", "MutableDenseHashTable",
+        "MutableDenseHashTableV2",
+    }
+)  # fmt: skip
+"""Ops whose content comes out of a checkpoint."""
+
 _TEXT_PREFIX_LIMIT = 200
 
 
@@ -38,11 +50,12 @@ def read_saved_model(path: Path) -> tf.SavedModel:
         PermissionDeniedError: The file cannot be opened.
     """
     try:
-        if (path / BINARY_NAME).exists():
+        # Only regular files: opening a named pipe waits for ever.
+        if (path / BINARY_NAME).is_file():
             return _parse_binary(path / BINARY_NAME)
-        if (path / TEXT_NAME).exists():
+        if (path / TEXT_NAME).is_file():
             return _parse_text(path / TEXT_NAME)
-        if (path / "export.meta").exists():
+        if (path / "export.meta").is_file():
             raise UnimplementedError("Session Bundle is deprecated and removed.")
     except OSError as error:
         raise _file_error(error) from error
@@ -90,6 +103,27 @@ def select(saved_model: tf.SavedModel, tags: Collection[str]) -> tf.MetaGraphDef
         f"Could not find meta graph def matching supplied tags: {{ {shown}}}. To inspect available tag-sets "
         "in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
     )
+
+
+def full_name(tensor: str) -> str:
+    """A tensor's name with its output number: `x` and `x:0` name the same tensor."""
+    return tensor if ":" in tensor else f"{tensor}:0"
+
+
+def needs_checkpoint(meta_graph: tf.MetaGraphDef) -> bool:
+    """Whether there is something to restore before the graph can serve.
+
+    A restore op alone is no sign: TensorFlow 2 writes one, and an index for it, for models without variables too.
+    """
+    return bool(meta_graph.saver_def.restore_op_name) and any(
+        node.op in _KEEPERS for node in _nodes(meta_graph.graph_def)
+    )
+
+
+def _nodes(graph: tf.GraphDef) -> Iterator[tf.NodeDef]:
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
 
 
 def asset_files(meta_graph: tf.MetaGraphDef) -> Mapping[str, str]:

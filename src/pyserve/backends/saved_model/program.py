@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pyserve import dtypes
+from pyserve.backends.saved_model.meta_graph import full_name
 from pyserve.backends.saved_model.pace import Pace
 from pyserve.backends.saved_model.session import GraphSession
 from pyserve.dtypes import Array, DType
-from pyserve.errors import DeadlineExceededError, NotFoundError, UnimplementedError
+from pyserve.errors import TIMED_OUT, DeadlineExceededError, NotFoundError, UnimplementedError
 from pyserve.servable import OutputOf, Signature
-
-TIMED_OUT = "Timed out waiting for notification"
-"""What C++ says when a run is over its time."""
 
 
 class Program:
@@ -46,14 +44,14 @@ class Program:
             (alias, session.endpoint(spec.tensor_name), spec.dtype.numpy)
             for alias, spec in signature.inputs.items()
         ]
-        fed = {_full(spec.tensor_name): alias for alias, spec in signature.inputs.items()}
+        fed = {full_name(spec.tensor_name): alias for alias, spec in signature.inputs.items()}
         # One tensor under several aliases is fetched once. One that is fed cannot be fetched: TensorFlow
         # refuses it, and its value is known.
         self._from_input: list[tuple[str, str]] = []
         self._from_fetch: list[tuple[str, int, DType]] = []
         fetched: dict[str, int] = {}
         for alias in outputs:
-            name = _full(signature.outputs[alias].tensor_name)
+            name = full_name(signature.outputs[alias].tensor_name)
             if name in fed:
                 self._from_input.append((alias, fed[name]))
             else:
@@ -71,10 +69,8 @@ class Program:
         """
         timeout_ms = _milliseconds(timeout_s)
         feeds: dict[Any, Array] = {}
-        input_bytes = 0
         for alias, endpoint, dtype in self._inputs:
             array = inputs[alias]
-            input_bytes += array.nbytes
             feeds[endpoint] = array if array.dtype is dtype else _native(array)
         values: Sequence[Any] = ()
         if self._fetches:
@@ -82,6 +78,7 @@ class Program:
             if pace is None:
                 values = self._session.run(feeds, self._fetches, timeout_ms=timeout_ms)
             else:
+                input_bytes = _input_bytes(feeds.values())
                 started = time.perf_counter()
                 values = self._session.run(
                     feeds,
@@ -157,7 +154,7 @@ def joined(signatures: Mapping[str, Signature], outputs: Sequence[OutputOf]) -> 
         each one wanted, named by its place in `outputs`.
     """
     keys = dict.fromkeys(output.signature_key for output in outputs)
-    inputs = {_full(spec.tensor_name): spec for key in keys for spec in signatures[key].inputs.values()}
+    inputs = {full_name(spec.tensor_name): spec for key in keys for spec in signatures[key].inputs.values()}
     return Signature(
         key=",".join(keys),
         method_name="",
@@ -188,5 +185,12 @@ def _native(array: Array) -> Array:
     return array.astype(array.dtype.newbyteorder("="))
 
 
-def _full(tensor: str) -> str:
-    return tensor if ":" in tensor else f"{tensor}:0"
+def _input_bytes(arrays: Iterable[Array]) -> int:
+    """Bytes of the inputs, those of the strings included: an array of strings only counts its references itself."""
+    total = 0
+    for array in arrays:
+        total += array.nbytes
+        if array.dtype.hasobject:
+            # One serialized image is a longer run than one word; what is no string TensorFlow refuses.
+            total += sum(len(item) for item in array.flat if isinstance(item, bytes))
+    return total

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pyserve.backends.saved_model import garbage
@@ -28,9 +30,17 @@ _threads: tuple[int, int] | None = None  # guarded by _lock: (intra, inter) that
 _gpu_options: bytes | None = None  # guarded by _lock: serialized GPUOptions that the process got
 _warned: set[str] = set()  # guarded by _lock: what is said once per process
 
+_thread_lock = threading.Lock()  # not _lock, which an import holds for seconds
+_thread: threading.Thread | None = None  # guarded by _thread_lock: imports ahead of the first load
+
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 """Environment for the import unless the user said otherwise: no hints about CPU features and missing GPUs.
-A few lines that TensorFlow 2.21 writes before it looks at any setting remain."""
+TensorFlow reads it once, so it need not stay. A few lines that TensorFlow 2.21 writes before it looks at any
+setting remain."""
+
+_NO_TEMPORARY_DIRECTORY = {"TEST_TMPDIR": "/tmp"}
+"""Environment for the import where nothing is writable: TensorFlow imports a test library, which asks Python for a
+temporary directory unless this names one. None is needed for serving."""
 
 
 def tensorflow() -> Any:
@@ -51,6 +61,24 @@ def tensorflow() -> Any:
         return _module
 
 
+def begin_import() -> None:
+    """Import TensorFlow ahead of the first load. Returns at once; any thread may call, as often as it likes.
+
+    There is one thread for it per process, a daemon: servers that start while it is at work share it, and it
+    outlives them, since an import cannot be stopped half-way. After an import that failed the next call tries again.
+    """
+    global _thread
+    with _thread_lock:
+        if _module is None and (_thread is None or not _thread.is_alive()):
+            _thread = threading.Thread(target=_import_ahead, name="pyserve-import", daemon=True)
+            _thread.start()
+
+
+def _import_ahead() -> None:
+    with suppress(FailedPreconditionError):  # the first load reports it
+        tensorflow()
+
+
 def own_process() -> None:
     """Say, before the first import, that this process is pyserve's: its imports may be frozen (see `garbage`)."""
     global _freeze
@@ -59,10 +87,9 @@ def own_process() -> None:
 
 
 def _import() -> Any:
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
     try:
-        import tensorflow
+        with _environment():
+            import tensorflow
     except ModuleNotFoundError as error:
         if error.name == "tensorflow":
             raise FailedPreconditionError(
@@ -73,6 +100,24 @@ def _import() -> Any:
     except ImportError as error:
         raise FailedPreconditionError(f"TensorFlow cannot be imported: {error}") from error
     return tensorflow
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """The process's environment fits the import inside, and is as it was afterwards; what the user set stays."""
+    wanted = dict(_QUIET)
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        wanted |= _NO_TEMPORARY_DIRECTORY
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in added.items():
+            if os.environ.get(name) == value:
+                del os.environ[name]
 
 
 def session_config(options: TensorFlowOptions) -> Any:

@@ -19,6 +19,7 @@ from pyserve.backends.saved_model import meta_graph as meta
 from pyserve.backends.saved_model.runtime import session_config, tensorflow, warn_of_idle_options
 from pyserve.config import TensorFlowOptions
 from pyserve.dtypes import Array
+from pyserve.errors import NotFoundError
 from pyserve.protos import tf
 
 _log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class GraphSession:
         Raises:
             KeyError, ValueError: The graph has no tensor of this name.
         """
-        return int(self._graph.get_tensor_by_name(_full_name(tensor)).dtype.base_dtype.as_datatype_enum)
+        return int(self._graph.get_tensor_by_name(meta.full_name(tensor)).dtype.base_dtype.as_datatype_enum)
 
     def endpoint(self, tensor: str) -> Any:
         """What `run` takes for a tensor, looked up once.
@@ -60,7 +61,7 @@ class GraphSession:
         Raises:
             KeyError, ValueError: The graph has no tensor of this name.
         """
-        found = self._graph.get_tensor_by_name(_full_name(tensor))
+        found = self._graph.get_tensor_by_name(meta.full_name(tensor))
         return found._as_tf_output() if self.direct else found
 
     def operation(self, name: str) -> Any:
@@ -111,13 +112,16 @@ def open_session(graph: tf.MetaGraphDef, directory: Path, options: TensorFlowOpt
     """A session on the graph with its variables restored and its init op run. Empties `graph.graph_def`.
 
     Source: TensorFlow, cc/saved_model/loader.cc: restore and init ops run by name; asset paths are fed to
-    both; a model without `variables.index` has nothing to restore.
+    both. There a model without `variables.index` goes on without a restore, so one that was copied by half would
+    replace a good version and then fail every request; here it is refused if the graph has variables.
 
     Raises:
         tf.errors.OpError, ValueError, KeyError: As TensorFlow raises them; nothing stays open.
+        NotFoundError: The graph has variables to restore and `variables.index` is missing.
         ServingError: The MetaGraph contradicts itself.
     """
     tensorflow_ = tensorflow()
+    has_checkpoint = _has_checkpoint(graph, directory)
     config = session_config(options)
     serialized = graph.graph_def.SerializeToString()
     graph.ClearField("graph_def")  # large graphs hold their weights; one copy at a time is enough
@@ -132,20 +136,30 @@ def open_session(graph: tf.MetaGraphDef, directory: Path, options: TensorFlowOpt
     session = GraphSession(target, opened)
     try:
         warn_of_idle_options(options, {device.device_type for device in opened.list_devices()})
-        _initialise(session, graph, directory)
+        _initialise(session, graph, directory, has_checkpoint)
     except BaseException:
         session.close()
         raise
     return session
 
 
-def _initialise(session: GraphSession, graph: tf.MetaGraphDef, directory: Path) -> None:
+def _has_checkpoint(graph: tf.MetaGraphDef, directory: Path) -> bool:
+    if (directory / meta.VARIABLES_INDEX).is_file():
+        return True
+    if meta.needs_checkpoint(graph):
+        raise NotFoundError(
+            f"{directory / meta.VARIABLES_INDEX} is missing, but the graph has variables to restore from it"
+        )
+    return False
+
+
+def _initialise(session: GraphSession, graph: tf.MetaGraphDef, directory: Path, has_checkpoint: bool) -> None:
     # Files that a newer writer may have put elsewhere are TensorFlow's to complain about.
     assets: dict[str, object] = {
         tensor: _string(directory / "assets" / name) for tensor, name in meta.asset_files(graph).items()
     }
     saver = graph.saver_def
-    if saver.restore_op_name and (directory / "variables" / "variables.index").exists():
+    if saver.restore_op_name and has_checkpoint:
         prefix = _string(directory / "variables" / "variables")
         session.run_op(saver.restore_op_name, {**assets, saver.filename_tensor_name: prefix})
     init_op = meta.init_op(graph)
@@ -165,10 +179,6 @@ def _op_list(graph: tf.MetaGraphDef) -> Any:
 
 def _string(path: Path) -> Array:
     return np.array(str(path).encode(), dtype=object)
-
-
-def _full_name(tensor: str) -> str:
-    return tensor if ":" in tensor else f"{tensor}:0"
 
 
 def _run_options(timeout_ms: int, on_caller_thread: bool) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from pyserve.backends.saved_model.meta_graph import full_name
 from pyserve.protos import tf
 
 IsStateful = Callable[[str], bool]
@@ -73,18 +74,18 @@ class GraphIndex:
 
         A fed tensor cuts its producer off. Functions count whole: their stateful ops run whatever is fetched.
         """
-        fed = {_endpoint(name) for name in inputs}
+        fed = {full_name(name) for name in inputs}
         seen: set[str] = set()
         functions: set[str] = set()
         stateful: set[str] = set()
         loops = False
-        pending = [name for name in outputs if _endpoint(name) not in fed]
+        pending = [name for name in outputs if full_name(name) not in fed]
         while pending:
             node = self._nodes.get(_node_name(pending.pop()))
             if node is None or node.name in seen:
                 continue
             seen.add(node.name)
-            pending.extend(name for name in node.input if name.startswith("^") or _endpoint(name) not in fed)
+            pending.extend(name for name in node.input if name.startswith("^") or full_name(name) not in fed)
             loops |= self._visit(node, stateful, functions)
         while functions - seen:
             name = (functions - seen).pop()
@@ -121,8 +122,3 @@ def _functions_of(node: tf.NodeDef) -> set[str]:
 
 def _node_name(tensor: str) -> str:
     return tensor.removeprefix("^").partition(":")[0]
-
-
-def _endpoint(tensor: str) -> str:
-    """`x` and `x:0` name the same tensor."""
-    return tensor if ":" in tensor else f"{tensor}:0"

@@ -11,12 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from pyserve.errors import DeadlineExceededError
+from pyserve.errors import TIMED_OUT, DeadlineExceededError
 
 T = TypeVar("T")
-
-TIMED_OUT = "Timed out waiting for notification"
-"""What a run over its time is told, wherever the time went."""
 
 
 class Pool(Generic[T]):
