@@ -58,7 +58,7 @@ def config_text(models: Path) -> str:
 def calls(arguments: list[str]) -> str:
     """Calls that work with a server that was given these arguments; nothing for a port that it does not open."""
     try:
-        values = parse(arguments, FLAGS)
+        values = {flag.name: flag.default for flag in FLAGS} | parse(arguments, FLAGS)
     except ValueError:  # pyserve itself says what is wrong
         return ""
     port, rest = int(values["port"]), int(values["rest_api_port"])
