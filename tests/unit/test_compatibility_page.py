@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from compatibility_page import rows, states
+from compatibility_page import PAGE, rows, states
 from pyserve import protos
 from pyserve.backends.saved_model.version_config import FILE_NAME, options_of_version
 from pyserve.cli.flags import State
@@ -217,3 +217,17 @@ def test_every_metric_is_on_the_page() -> None:
         for metric in ServingMetrics().registry.metrics()
     ]
     assert [row[:3] for row in rows("metrics")] == registered
+
+
+def test_every_difference_has_a_reason() -> None:
+    """No row of the tables of differences has an empty cell, and none stands there twice."""
+    text = PAGE.read_text()
+    section = text[text.index("## Differences") : text.index("## Flags")]
+    table = [
+        [cell.strip() for cell in line[1:-1].split(" | ")]
+        for line in section.splitlines()
+        if line[:2] == "| "
+    ]
+    assert [row for row in table if len(row) != 4 or not all(row)] == []
+    subjects = [row[0] for row in table if row[0] != "What"]
+    assert len(subjects) == len(set(subjects)) > 50
