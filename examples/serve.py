@@ -9,18 +9,21 @@ import os
 import sys
 from pathlib import Path
 
+from pyserve.cli.flags import parse
+from pyserve.cli.table import FLAGS
+
 MODELS = Path(__file__).resolve().parent / "models"
 
-CALLS = """\
-Serving {names}.
-
+REST_CALLS = """\
 Once the log says "Exporting HTTP/REST API", try in another terminal:
 
   curl -d '{{"instances": [1.0, 2.0, 5.0]}}' http://localhost:{rest}/v1/models/half_plus_two:predict
   curl http://localhost:{rest}/v1/models/half_plus_two
   curl http://localhost:{rest}/v1/models/half_plus_two/metadata
 
-and over gRPC ({python} has the packages):
+"""
+GRPC_CALLS = """\
+Once the log says "Running gRPC ModelServer", over gRPC ({python} has the packages):
 
   import grpc
   from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
@@ -35,7 +38,6 @@ and over gRPC ({python} has the packages):
   x.float_val.extend([1.0, 2.0, 5.0])
   print(stub.Predict(request).outputs["y"].float_val)
 
-Stop with Ctrl-C.
 """
 
 
@@ -53,10 +55,19 @@ def config_text(models: Path) -> str:
     return "model_config_list {\n" + "".join(entries) + "}\n"
 
 
-def flag(arguments: list[str], name: str, default: str) -> str:
-    """The value that a flag has among the arguments."""
-    values = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"--{name}=")]
-    return values[-1] if values else default
+def calls(arguments: list[str]) -> str:
+    """Calls that work with a server that was given these arguments; nothing for a port that it does not open."""
+    try:
+        values = {flag.name: flag.default for flag in FLAGS} | parse(arguments, FLAGS)
+    except ValueError:  # pyserve itself says what is wrong
+        return ""
+    port, rest = int(values["port"]), int(values["rest_api_port"])
+    text = ""
+    if rest > 0 and rest != port:
+        text += REST_CALLS.format(rest=rest)
+    if port > 0:
+        text += GRPC_CALLS.format(port=port, python=os.path.relpath(sys.executable))
+    return text
 
 
 def main() -> None:
@@ -65,15 +76,7 @@ def main() -> None:
     config.parent.mkdir(exist_ok=True)
     config.write_text(config_text(MODELS))
     names = ", ".join(sorted(base.name for base in MODELS.iterdir() if base.is_dir()))
-    print(
-        CALLS.format(
-            names=names,
-            port=flag(arguments, "port", "8500"),
-            rest=flag(arguments, "rest_api_port", "8501"),
-            python=os.path.relpath(sys.executable),
-        ),
-        flush=True,
-    )
+    print(f"Serving {names}.\n\n{calls(arguments)}Stop with Ctrl-C.\n", flush=True)
     command = [sys.executable, "-m", "pyserve", f"--model_config_file={config}", *arguments]
     os.execv(sys.executable, command)
 
