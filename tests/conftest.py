@@ -1,4 +1,8 @@
-"""Fixtures shared by the suites: a real server process with every example model, and TensorFlow Serving's own."""
+"""Fixtures shared by the suites: a real server process with every model, or the address of one that runs already.
+
+The conformance suite asks for `grpc_address` and `rest_address` only. With --grpc-address and --rest-address these are
+those of a server that somebody else started, TensorFlow Serving's say, and no process is started for it.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,32 @@ from pathlib import Path
 
 import pytest
 
-from servers import EXAMPLES, TESTDATA_VARIABLE, ServerProcess, config_text, testdata
+from served_models import served_models_config
+from servers import TESTDATA_VARIABLE, ServerProcess, testdata
 
-# Sample models of TensorFlow Serving that load; served as tfs_<directory>.
-TFS_MODELS = (
-    "saved_model_half_plus_two_cpu",
-    "saved_model_half_plus_two_tf2_cpu",
-    "saved_model_half_plus_two_2_versions",
-    "saved_model_half_plus_three",
-    "saved_model_counter",
-)
+ADDRESS_OPTIONS = ("--grpc-address", "--rest-address")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance", "a server that runs already (docs/conformance.md)")
+    for option in ADDRESS_OPTIONS:
+        group.addoption(
+            option, metavar="HOST:PORT", default="", help="ask this server instead of starting one"
+        )
+
+
+def given_addresses(config: pytest.Config) -> list[str]:
+    return [address for option in ADDRESS_OPTIONS if (address := config.getoption(option))]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what only a pyserve that the tests start themselves can show, when the server is somebody else's."""
+    if not given_addresses(config):
+        return
+    for item in items:
+        if (mark := item.get_closest_marker("ours")) is not None:
+            (reason,) = mark.args
+            item.add_marker(pytest.mark.skip(reason=f"only of pyserve: {reason}"))
 
 
 @pytest.fixture(scope="session")
@@ -29,26 +49,34 @@ def tfs_testdata() -> Path:
     return directory
 
 
-def all_models() -> dict[str, Path]:
-    """Name → base path of the example models, and of TensorFlow Serving's sample models where they are at hand."""
-    models = {path.name: path for path in sorted(EXAMPLES.iterdir()) if (path / "1").is_dir()}
-    if (directory := testdata()) is not None:
-        models |= {f"tfs_{name}": directory / name for name in TFS_MODELS}
-    return models
-
-
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
     """A server process with every model."""
-    extra = {
-        "half_plus_two": "model_version_policy { all {} } "
-        'version_labels { key: "stable" value: 1 } version_labels { key: "gone" value: 77 }'
-    }
     with tempfile.NamedTemporaryFile("w", suffix=".config") as config:
-        config.write(config_text(all_models(), extra))
+        config.write(served_models_config())
         config.flush()
         with ServerProcess([f"--model_config_file={config.name}"]) as server:
             yield server
+
+
+@pytest.fixture(scope="session")
+def grpc_address(request: pytest.FixtureRequest) -> str:
+    """host:port of a server with every model, for gRPC."""
+    return _address(request, "--grpc-address", "grpc_port")
+
+
+@pytest.fixture(scope="session")
+def rest_address(request: pytest.FixtureRequest) -> str:
+    """host:port of a server with every model, for REST."""
+    return _address(request, "--rest-address", "rest_port")
+
+
+def _address(request: pytest.FixtureRequest, option: str, port: str) -> str:
+    if address := request.config.getoption(option):
+        return str(address)
+    if given_addresses(request.config):
+        pytest.skip(f"{option} is not given")
+    return f"localhost:{getattr(request.getfixturevalue('server'), port)}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

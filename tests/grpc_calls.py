@@ -24,10 +24,11 @@ UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_le
 
 
 class Stubs:
-    """A channel to a server on this machine with TensorFlow Serving's own stubs; a context manager."""
+    """A channel with TensorFlow Serving's own stubs, to host:port or a port of this machine; a context manager."""
 
-    def __init__(self, port: int) -> None:
-        self.channel = grpc.insecure_channel(f"localhost:{port}", UNLIMITED)
+    def __init__(self, server: str | int) -> None:
+        address = f"localhost:{server}" if isinstance(server, int) else server
+        self.channel = grpc.insecure_channel(address, UNLIMITED)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Self
 
@@ -34,7 +34,7 @@ def free_port() -> int:
         return port
 
 
-def config_text(models: dict[str, Path], extra: dict[str, str] | None = None) -> str:
+def config_text(models: Mapping[str, PurePath], extra: Mapping[str, str] | None = None) -> str:
     """A ModelServerConfig; `extra` holds further fields by model name."""
     entries = "".join(
         f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" {(extra or {}).get(name, "")} }}\n'

@@ -337,8 +337,8 @@ MULTI_CASES = [
 
 
 @pytest.fixture(scope="module")
-def stubs(server: ServerProcess) -> Iterator[Stubs]:
-    with Stubs(server.grpc_port) as stubs:
+def stubs(grpc_address: str) -> Iterator[Stubs]:
+    with Stubs(grpc_address) as stubs:
         yield stubs
 
 
@@ -428,6 +428,7 @@ def test_regress_signature_by_predict(stubs: Stubs, tfs_testdata: Path) -> None:
     refused(stubs.prediction.Predict, sent, Case("", {}, "INVALID_ARGUMENT", wrong))
 
 
+@pytest.mark.ours("starts a server of its own, with a flag")
 def test_method_name_check() -> None:
     """With the check on, a signature serves only the method that it was made for."""
     flags = [

@@ -12,14 +12,14 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from grpc_calls import Stubs, metadata_request, predict_request, status_request
-from servers import EXAMPLES, ServerProcess
+from servers import EXAMPLES
 
 AVAILABLE = 30
 
 
 @pytest.fixture(scope="module")
-def stubs(server: ServerProcess) -> Iterator[Stubs]:
-    with Stubs(server.grpc_port) as stubs:
+def stubs(grpc_address: str) -> Iterator[Stubs]:
+    with Stubs(grpc_address) as stubs:
         yield stubs
 
 
@@ -119,6 +119,7 @@ def test_status(stubs: Stubs, spec: dict[str, Any], versions: list[int]) -> None
         assert (status.status.error_code, status.status.error_message) == (0, "")
 
 
+@pytest.mark.ours("unparsable protobuf is INTERNAL in TensorFlow Serving")
 @pytest.mark.parametrize(
     "method",
     [
@@ -139,6 +140,7 @@ def test_malformed_protobuf(stubs: Stubs, method: str, data: bytes) -> None:
     assert len(message) < 300
 
 
+@pytest.mark.ours("unparsable protobuf is INTERNAL in TensorFlow Serving")
 def test_truncated_request(stubs: Stubs) -> None:
     """Every proper beginning of a Predict request is answered, with a result or an error of the caller."""
     whole = predict_request(

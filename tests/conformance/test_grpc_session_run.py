@@ -13,6 +13,9 @@ from tensorflow_serving.apis import session_service_pb2
 from grpc_calls import fill_spec
 from servers import EXAMPLES, ServerProcess, config_text
 
+# TensorFlow Serving describes this service and does not offer it.
+offered = pytest.mark.ours("TensorFlow Serving does not offer SessionRun")
+
 MODELS = ("half_plus_two", "tf1_counter", "two_in_six_out")
 
 
@@ -68,6 +71,7 @@ def run(stub: Any, made: Any) -> list[tuple[str, list[float]]]:
     return [(each.name, list(each.tensor.float_val)) for each in response.tensor]
 
 
+@offered
 def test_tensors_by_name(stub: Any) -> None:
     """Tensors of the graph are fed and fetched, in the order asked for, a repeated one repeatedly."""
     fetch = "StatefulPartitionedCall_3:0"
@@ -77,6 +81,7 @@ def test_tensors_by_name(stub: Any) -> None:
     assert (spec.name, spec.version.value, spec.signature_name) == ("half_plus_two", 2, "")
 
 
+@offered
 def test_aliases(stub: Any) -> None:
     """With the flag of the request the names are those of a signature."""
     feeds = {"left": [6.0], "right": [3.0]}
@@ -85,6 +90,7 @@ def test_aliases(stub: Any) -> None:
     assert stub.SessionRun(made, timeout=30).model_spec.signature_name == "serving_default"
 
 
+@offered
 def test_targets(stub: Any) -> None:
     """Operations are run for their effect."""
     for expected in (1.0, 2.0):
@@ -92,6 +98,7 @@ def test_targets(stub: Any) -> None:
         assert run(stub, request("tf1_counter", {}, ["current:0"])) == [("current:0", [expected])]
 
 
+@offered
 @pytest.mark.parametrize(
     ("made", "code", "message"),
     [
@@ -123,9 +130,9 @@ def test_refusals(stub: Any, made: Any, code: str, message: str) -> None:
     assert (caught.value.code().name, caught.value.details()) == (code, message)
 
 
-def test_not_offered_by_default(server: ServerProcess) -> None:
+def test_not_offered_by_default(grpc_address: str) -> None:
     """Without the flag the service is not there, as in TensorFlow Serving."""
-    with grpc.insecure_channel(f"localhost:{server.grpc_port}") as channel:
+    with grpc.insecure_channel(grpc_address) as channel:
         stub = Stub(channel)
         with pytest.raises(grpc.RpcError) as caught:
             stub.SessionRun(request("half_plus_two", {}, []), timeout=30)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from servers import EXAMPLES, ServerProcess
+from servers import EXAMPLES
 
 HPT = "/v1/models/half_plus_two"
 
@@ -152,8 +152,8 @@ CASES = [
 ]
 
 
-def ask(server: ServerProcess, target: str, body: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("localhost", server.rest_port, timeout=60)
+def ask(rest_address: str, target: str, body: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(rest_address, timeout=60)
     try:
         connection.request("POST", target, body.encode())
         response = connection.getresponse()
@@ -163,9 +163,9 @@ def ask(server: ServerProcess, target: str, body: str) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_examples_over_rest(case: Case, server: ServerProcess) -> None:
+def test_examples_over_rest(case: Case, rest_address: str) -> None:
     """Each row is answered as TensorFlow Serving answers it."""
-    status, body = ask(server, case.target, case.body)
+    status, body = ask(rest_address, case.target, case.body)
     assert status == case.status, body
     answer = json.loads(body)
     if not case.error:
@@ -178,12 +178,12 @@ def test_examples_over_rest(case: Case, server: ServerProcess) -> None:
         assert answer["error"] == case.error
 
 
-def test_text_of_answers(server: ServerProcess) -> None:
+def test_text_of_answers(rest_address: str) -> None:
     """The white space of answers is TensorFlow Serving's."""
     named = '{"signature_name": "%s", "examples": [{"x": 2.0}, {"x": 4.0}]}'
-    classes = ask(server, HPT + ":classify", named % "classify_x_to_y")[1]
+    classes = ask(rest_address, HPT + ":classify", named % "classify_x_to_y")[1]
     assert classes == b'{\n    "results": [[["", 3.0]], [["", 4.0]]\n    ]\n}'
-    numbers = ask(server, HPT + ":regress", named % "regress_x_to_y")[1]
+    numbers = ask(rest_address, HPT + ":regress", named % "regress_x_to_y")[1]
     assert numbers == b'{\n    "results": [3.0, 4.0]\n}'
 
 
@@ -194,9 +194,9 @@ REQUEST = re.compile(
 
 
 @pytest.mark.parametrize("request_", list(REQUEST.finditer(README)), ids=lambda match: match["target"])
-def test_readme_of_the_examples(request_: re.Match[str], server: ServerProcess) -> None:
+def test_readme_of_the_examples(request_: re.Match[str], rest_address: str) -> None:
     """Every request of the examples' README gets the answer that stands below it."""
-    status, body = ask(server, request_["target"], request_["body"])
+    status, body = ask(rest_address, request_["target"], request_["body"])
     assert (status, json.loads(body)) == (200, json.loads(request_["answer"]))
 
 
