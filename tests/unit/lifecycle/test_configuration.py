@@ -20,6 +20,7 @@ from pyserve.errors import (
     UnavailableError,
     UnknownError,
 )
+from pyserve.inference.router import Router
 from pyserve.lifecycle.config_file import ConfigFile
 from pyserve.lifecycle.configuration import Configuration
 from pyserve.lifecycle.monitor import ServableState, State
@@ -147,6 +148,38 @@ def test_a_label_moves_before_its_old_version_goes(site: Site) -> None:
         assert site.label("a", "stable") == version
         site.stage.await_available("a", version)
     assert missed == []
+
+
+def test_labels_and_versions_flip_under_load(site: Site) -> None:
+    """However fast a label and the version behind it change places, whoever uses the label is served."""
+    site.publish("a", 1, 2)
+    site.begin(site.model("a", 1, labels={"stable": 1}))
+    over = threading.Event()
+    missed: list[ServingError] = []
+    served: set[int] = set()
+    router = Router(site.stage.manager.acquire, site.configuration.labels)
+
+    def call() -> None:
+        while not over.is_set():
+            try:
+                with router.route("a", label="stable") as handle:
+                    served.add(handle.id.version)
+            except ServingError as error:
+                missed.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(300):
+            version = 2 - number % 2
+            assert site.reload(site.model("a", version, labels={"stable": version}))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert missed == []
+    assert served
 
 
 def test_whoever_waits_is_told_that_a_label_was_bound(site: Site) -> None:
