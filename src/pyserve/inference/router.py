@@ -18,8 +18,8 @@ class Router:
 
     Args:
         get_handle: (name, version or None for the highest available) → handle; raises NOT_FOUND.
-        labels: Called per labelled request; the label map in force (model → label → version), or None while no
-            configuration has been accepted yet.
+        labels: Called per labelled request; the label map in force (model → label → version), a new
+            mapping after each change, or None while no configuration has been accepted yet.
     """
 
     def __init__(
@@ -50,7 +50,6 @@ class Router:
         return self._get_handle(name, version)
 
     def _route_label(self, name: str, label: str) -> ServableHandle:
-        tried: int | None = None
         while (labels := self._labels()) is not None:
             version = labels.get(name, {}).get(label)
             if version is None:
@@ -58,8 +57,7 @@ class Router:
             try:
                 return self._get_handle(name, version)
             except NotFoundError:
-                # The label may just have moved on, and its old version been taken away, between the two look-ups.
-                if version == tried:
+                # A label may have moved, and its old version been taken away, between the two look-ups.
+                if self._labels() is labels:
                     raise
-                tried = version
         raise UnavailableError(f"Model labels does not init yet.{label}")

@@ -5,12 +5,13 @@
     Reload.wait() ◄──────────────────────────────────────────────────────────────────────┘
 
 Rules: reloads are decided one after the other, and none waits for another's loads. What is refused changes
-nothing. A label moves in the moment its version is available, on the thread that publishes it, before the version
-that it leaves is taken away. Requests read the labels without a lock.
+nothing. A label moves when its version is available to stay: the manager has applied the newest emission, and the
+version is in it. The version that a label leaves is let go only then. Requests read the labels without a lock.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pyserve.config import ModelConfig, ModelSelection, Unlisted
 from pyserve.errors import DeadlineExceededError, UnavailableError
 from pyserve.lifecycle.manager import Manager
-from pyserve.lifecycle.monitor import Monitor, ServableState, State
+from pyserve.lifecycle.monitor import Monitor
 from pyserve.lifecycle.reload import (
     Accepted,
     Facts,
@@ -32,9 +33,12 @@ from pyserve.lifecycle.reload import (
 )
 from pyserve.lifecycle.source import FileSystemSource, versions_on_disk
 from pyserve.lifecycle.startup import Outcome, Verdict, has_failed
+from pyserve.lifecycle.versions import AspiredVersion
 from pyserve.servable import ServableId
 
 _log = logging.getLogger(__name__)
+
+Emission = tuple[AspiredVersion, ...]
 
 # The manager takes notice within milliseconds; this is for a machine on its knees.
 _NOTICE_S = 5.0
@@ -64,7 +68,7 @@ class Configuration:
         self._manager = manager
         self._monitor = monitor
         self._any_new_label = any_new_label
-        self._facts = Facts(manager.available_versions, self._is_broken, on_disk)
+        self._on_disk = on_disk
         self._deciding = threading.Lock()  # held for one decision, the look at the disk included
         # Guards the replacing of _in_force, together with telling the source; readers take what is there.
         self._lock = threading.Lock()
@@ -90,7 +94,7 @@ class Configuration:
 
     def begin(self, models: tuple[ModelConfig, ...]) -> None:
         """Put the first configuration into force; without models a later one counts as the first. Called once."""
-        self._monitor.subscribe(self._on_state)
+        self._manager.after_decisions(self._bind_ready)
         for model in models:
             if model.logging_config is not None:
                 _log.error(
@@ -128,12 +132,16 @@ class Configuration:
         mark = self._monitor.mark()  # before anything is looked at: what happens from now on counts
         while True:
             old = self._in_force
-            accepted = accept(old, models, self._facts, any_new_label=self._any_new_label)
-            with self._lock:
-                if self._in_force is old:  # else a label has just been bound: decide again
-                    if isinstance(models, tuple):
-                        self._replace(accepted.in_force.with_bound(self._is_available))
+            emissions: dict[str, Emission] = {}  # what the decision builds on
+            available = functools.partial(self._available, emissions)
+            facts = Facts(available, self._is_broken, self._on_disk)
+            accepted = accept(old, models, facts, any_new_label=self._any_new_label)
+            with self._lock, self._source.hold():
+                stale = any(self._source.emission(name) is not seen for name, seen in emissions.items())
+                if self._in_force is old and not stale:  # else a label was bound, or a poll has emitted
+                    self._replace(accepted.in_force)
                     break
+        self._bind_ready()
         if not isinstance(models, tuple):
             _log.info("Taking no action for empty config.")
         removed = {model.name for model in old.listed} - {model.name for model in accepted.in_force.listed}
@@ -153,24 +161,37 @@ class Configuration:
         if in_force.models != old.models or in_force.kept() != old.kept():
             self._source.set_models(in_force.listed, in_force.kept())
 
-    def _on_state(self, state: ServableState) -> None:
-        """The manager's thread: bind what waited for a version that has become available."""
-        if state.state is not State.AVAILABLE or not self._in_force.pending:
+    def _bind_ready(self) -> None:
+        """Bind the labels whose version has become available. On the manager's thread, and after each change."""
+        if not self._in_force.pending:
             return
         with self._lock:
             before = self._in_force
-            after = before.with_bound(self._is_available)
+            after = before.with_bound(lambda id: id.version in self._available({}, id.name))
             if after is before:
                 return
             self._replace(after)
         self._monitor.wake()
 
-    def _is_available(self, id: ServableId) -> bool:
-        return id.version in self._manager.available_versions(id.name)
+    def _available(self, emissions: dict[str, Emission], name: str) -> frozenset[int]:
+        """The versions of a model that requests can reach and that will stay as long as the emission is the newest.
+
+        While a newer emission is on its way to the manager nothing is certain, and there are none. The emission
+        that was looked at is put into `emissions`.
+        """
+        emission = emissions[name] = self._source.emission(name)
+        if self._manager.applied(name) is not emission:
+            return frozenset()
+        wanted = {version.version for version in emission}
+        return frozenset(wanted.intersection(self._manager.available_versions(name)))
 
     def _is_broken(self, id: ServableId) -> bool:
+        emission = self._source.emission(id.name)
+        if self._manager.applied(id.name) is not emission:
+            return False
         state = self._monitor.state(id)
-        return state is not None and has_failed(state) and id.version in self._source.aspired(id.name)
+        aspired = any(version.version == id.version for version in emission)
+        return aspired and state is not None and has_failed(state)
 
     # --- waiting ----------------------------------------------------------------------------------
 

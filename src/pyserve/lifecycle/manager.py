@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from pyserve.config import LoadOptions
 from pyserve.errors import ServingError, Status
@@ -81,6 +81,10 @@ class Manager:
         self._stopping = False
         self._deadline: float | None = None  # set before _stopping
 
+        self._listeners: tuple[Callable[[], None], ...] = ()  # replaced whole
+        # Model → the emission that was applied last; written by the thread, read by all.
+        self._applied: dict[str, tuple[AspiredVersion, ...]] = {}
+
         # The thread's own. A dict[str, None] is a set of models that keeps their order.
         self._models: dict[str, dict[int, Harness]] = {}
         self._held: dict[str, tuple[AspiredVersion, ...]] = {}  # emissions that were not applied yet
@@ -114,6 +118,17 @@ class Manager:
         """
         with self._inbox_lock:
             return self._inbox_lock.wait_for(lambda: self._inbox.keys().isdisjoint(names), timeout_s)
+
+    def applied(self, name: str) -> tuple[AspiredVersion, ...]:
+        """The emission for a model that is in effect, the very tuple that `aspire` was given.
+
+        While it is the newest one, every version of it that is available stays so. Takes no lock.
+        """
+        return self._applied.get(name, ())
+
+    def after_decisions(self, listener: Callable[[], None]) -> None:
+        """Have a function called on the manager's thread each time that it has decided something; never block."""
+        self._listeners = (*self._listeners, listener)
 
     def acquire(self, name: str, version: int | None = None) -> ServableHandle:
         """A handle on a version, the highest available one when none is named. Takes no lock.
@@ -175,6 +190,8 @@ class Manager:
                 for event in events:
                     self._handle(event)
                 self._settle()
+                for listener in self._listeners:
+                    listener()
             except Exception:
                 _log.exception("The manager failed to act on %s", events)
                 pause_s = _PAUSE_AFTER_BUG_S
@@ -234,7 +251,7 @@ class Manager:
         known = (harnesses[v.version] for v in versions if v.version in harnesses)
         return all(harness.aspired or harness.state is HarnessState.READY for harness in known)
 
-    def _apply(self, name: str, versions: Iterable[AspiredVersion]) -> None:
+    def _apply(self, name: str, versions: tuple[AspiredVersion, ...]) -> None:
         wanted = {v.version: v for v in versions}
         for version, harness in list(self._models.get(name, {}).items()):
             if harness.aspired and version not in wanted:
@@ -248,6 +265,10 @@ class Manager:
             if known.state is HarnessState.NEW:
                 known.path, known.complete = aspired.path, aspired.complete
         self._dirty[name] = None
+        if versions:
+            self._applied[name] = versions
+        else:
+            self._applied.pop(name, None)
 
     def _manage(self, id: ServableId, aspired: AspiredVersion) -> None:
         harness = Harness(id, aspired.path, aspired.complete)

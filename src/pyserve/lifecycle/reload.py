@@ -7,7 +7,7 @@
 Serving:
 
     version named by the label            then
-    available                             the label is bound at once
+    available, and about to stay          the label is bound at once
     on disk, and the policy wants it      the label is bound when the version is available; until then the old
                                           binding stays, and the version behind it is kept
     neither, or its load has failed       the whole configuration is refused and nothing changes
@@ -71,7 +71,7 @@ class InForce:
         return kept
 
     def with_bound(self, is_available: Callable[[ServableId], bool]) -> InForce:
-        """The same with every pending label bound whose version is available; itself when there is none."""
+        """The same with every pending label bound whose version is available for good; itself when there is none."""
         ready = {k: v for k, v in self.pending.items() if is_available(ServableId(k[0], v))}
         if not ready:
             return self
@@ -87,7 +87,7 @@ class Facts:
     """What the decision may ask about the world.
 
     Attributes:
-        available: Model → versions that requests can reach.
+        available: Model → versions that requests can reach, and that no earlier change is about to take away.
         broken: Whether a version that is aspired has failed, so that nobody will try it again.
         on_disk: The versions that a model's policy would choose now; raises NOT_FOUND without a base path.
     """

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -117,10 +118,14 @@ class FileSystemSource:
         """What the latest poll found, by model; models that no poll has looked at yet are absent."""
         return self._findings
 
-    def aspired(self, name: str) -> frozenset[int]:
-        """The versions of a model that were emitted last."""
+    def emission(self, name: str) -> tuple[AspiredVersion, ...]:
+        """What was emitted last for a model, the very tuple; empty when nothing was."""
         with self._lock:
-            return frozenset(version.version for version in self._emitted.get(name, ()))
+            return self._emitted.get(name, ())
+
+    def hold(self) -> AbstractContextManager[object]:
+        """A context in which nobody else emits, or changes what is looked at. Not for anything that waits."""
+        return self._lock
 
     def start(self) -> None:
         """Begin to poll, with a first poll at once; a negative period starts nothing."""

@@ -49,7 +49,8 @@ def test_refusals(name: str, label: str | None, labels: Labels | None, error: st
 
 def test_a_label_that_moves_during_the_look_up_is_followed() -> None:
     """When a label moves, and its old version goes, between the two look-ups, the request reaches the new one."""
-    moves = iter([{"m": {"l": 1}}, {"m": {"l": 2}}, {"m": {"l": 3}}])
+    before, after = {"m": {"l": 1}}, {"m": {"l": 3}}
+    moves = iter([before, after, before, {"m": {"l": 1}}, after])
 
     def get_handle(name: str, version: int | None) -> ServableHandle:
         if version != 3:
@@ -62,9 +63,10 @@ def test_a_label_that_moves_during_the_look_up_is_followed() -> None:
 
 def test_a_label_of_a_version_that_is_gone() -> None:
     """A label that stays where it is gives the version's own refusal."""
+    labels = {"m": {"l": 1}}
 
     def get_handle(name: str, version: int | None) -> ServableHandle:
         raise NotFoundError(f"Servable not found for request: Specific({name}, {version})")
 
     with pytest.raises(NotFoundError, match=r"Specific\(m, 1\)"):
-        Router(get_handle, lambda: {"m": {"l": 1}}).route("m", label="l")
+        Router(get_handle, lambda: labels).route("m", label="l")

@@ -20,11 +20,16 @@ from pyserve.errors import (
     UnavailableError,
     UnknownError,
 )
+from pyserve.inference.router import Router
 from pyserve.lifecycle.config_file import ConfigFile
 from pyserve.lifecycle.configuration import Configuration
 from pyserve.lifecycle.monitor import ServableState, State
-from pyserve.lifecycle.source import FileSystemSource
+from pyserve.lifecycle.source import FileSystemSource, versions_on_disk
 from pyserve.servable import ServableId
+
+
+def _pass(gate: threading.Event) -> None:
+    assert gate.wait(LIMIT_S)
 
 
 class Site:
@@ -62,6 +67,24 @@ class Site:
     def reload(self, *models: ModelConfig) -> bool:
         deadline = time.monotonic() + LIMIT_S
         return self.configuration.apply(models, deadline).wait(deadline)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline
+            self.monitor.wait(condition, 0.01)
+
+    def applied(self, name: str) -> list[int]:
+        return [version.version for version in self.stage.manager.applied(name)]
+
+    def emitted(self, name: str) -> list[int]:
+        return [version.version for version in self.source.emission(name)]
+
+    def block_manager(self, at: Callable[[ServableState], bool]) -> threading.Event:
+        """Let the manager's thread stand still when it publishes a state, until the event is set."""
+        gate = threading.Event()
+        self.monitor.subscribe(lambda state: None if not at(state) else _pass(gate))
+        return gate
 
     def label(self, name: str, label: str) -> int | None:
         return (self.configuration.labels() or {}).get(name, {}).get(label)
@@ -149,6 +172,95 @@ def test_a_label_moves_before_its_old_version_goes(site: Site) -> None:
     assert missed == []
 
 
+def test_labels_and_versions_flip_under_load(site: Site) -> None:
+    """However fast a label and the version behind it change places, whoever uses the label is served."""
+    site.publish("a", 1, 2)
+    site.begin(site.model("a", 1, labels={"stable": 1}))
+    over = threading.Event()
+    missed: list[ServingError] = []
+    served: set[int] = set()
+    router = Router(site.stage.manager.acquire, site.configuration.labels)
+
+    def call() -> None:
+        while not over.is_set():
+            try:
+                with router.route("a", label="stable") as handle:
+                    served.add(handle.id.version)
+            except ServingError as error:
+                missed.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(300):
+            version = 2 - number % 2
+            assert site.reload(site.model("a", version, labels={"stable": version}))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert missed == []
+    assert served
+
+
+def test_a_version_on_its_way_out_is_not_available(site: Site) -> None:
+    """A label is not bound to a version that can be reached still, but was given up a moment ago."""
+    site.publish("a", 1, 2)
+    site.begin(site.model("a", labels={"stable": 2}))
+    site.until(lambda: site.available("a") == [1, 2])
+    gate = site.block_manager(lambda state: state.id.version == 1 and state.state is State.UNLOADING)
+    site.configuration.apply((site.model("a", 2, labels={"stable": 2}),))
+    site.until(lambda: site.applied("a") == [2])
+    site.configuration.apply((site.model("a", 1, 2, labels={"stable": 2}),))
+    site.until(lambda: site.emitted("a") == [1, 2])
+    assert site.available("a") == [1, 2]
+    reload = site.configuration.apply((site.model("a", 1, 2, labels={"stable": 1}),))
+    assert site.label("a", "stable") == 2
+    gate.set()
+    assert reload.wait(time.monotonic() + LIMIT_S)
+    assert (site.label("a", "stable"), site.available("a")) == (1, [1, 2])
+
+
+def test_a_poll_during_a_decision_counts(site: Site) -> None:
+    """What a poll takes away while a reload is being decided is not there for its labels."""
+    site.publish("a", 1, 2, 3)
+
+    def on_disk(model: ModelConfig) -> frozenset[int]:
+        if (site.root / "a" / "1").exists():
+            (site.root / "a" / "1").rmdir()
+            site.source.poll_once()
+        return versions_on_disk(model)
+
+    site.configuration = Configuration(site.source, site.stage.manager, site.monitor, on_disk=on_disk)
+    gate = site.gate("a", 3)
+    site.begin(site.model("a"))
+    site.until(lambda: site.available("a") == [1, 2])
+    with pytest.raises(FailedPreconditionError, match="version 1 of model a"):
+        site.configuration.apply((site.model("a", labels={"a": 1, "b": 3}),))
+    gate.set()
+
+
+def test_a_version_that_comes_during_a_decision_is_bound(site: Site) -> None:
+    """When a version becomes available between the look at it and the decision, nothing has to happen any more."""
+    site.publish("a", 1)
+    gate = site.block_manager(lambda state: state.id == ServableId("b", 1) and state.state is State.START)
+
+    def on_disk(model: ModelConfig) -> frozenset[int]:
+        gate.set()
+        site.until(lambda: site.available("a") == [1, 2] and site.applied("a") == [1, 2])
+        return versions_on_disk(model)
+
+    site.configuration = Configuration(site.source, site.stage.manager, site.monitor, on_disk=on_disk)
+    site.begin(site.model("a"))
+    site.stage.aspire("b", 1)
+    site.publish("a", 2)
+    site.source.poll_once()
+    reload = site.configuration.apply((site.model("a", labels={"new": 2}),))
+    assert reload.wait(time.monotonic() + LIMIT_S)
+    assert site.label("a", "new") == 2
+
+
 def test_whoever_waits_is_told_that_a_label_was_bound(site: Site) -> None:
     """Binding a label wakes those who wait, after the publication that they may have looked at too early."""
     site.publish("a", 1, 2)
@@ -206,6 +318,9 @@ def test_a_label_whose_version_fails_stays(site: Site) -> None:
     with pytest.raises(FailedPreconditionError, match="version 2 of model a"):
         site.reload(wanted)
     assert site.reload(site.model("a", 1, labels={"stable": 1}))
+    # Once it has been given up, it can be wanted anew.
+    site.until(lambda: site.applied("a") == [1])
+    assert site.reload(site.model("a", 2, labels={"stable": 2}))
 
 
 def test_a_failed_load_is_reported_and_not_rolled_back(site: Site) -> None:

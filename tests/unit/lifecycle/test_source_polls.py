@@ -419,14 +419,15 @@ def test_kept_versions_stay_as_they_are(poller: Poller) -> None:
     poller.add("m/1", "m/2", "n/2", "n/3")
     poller.source.set_models([poller.model("m")])
     assert poller.poll() == [complete("m", 1, 2)]
-    assert poller.source.aspired("m") == {1, 2}
+    emitted = poller.source.emission("m")
+    assert [version.version for version in emitted] == [1, 2]
     poller.source.set_models([poller.model("m", Specific((3,)), path="n")], {"m": {1, 77}})
     assert poller.poll() == [("m", ((1, "m/1", True), (3, "n/3", True)))]
     assert poller.poll() == []
     poller.source.set_models([poller.model("m", Specific((3,)), path="n")])
     assert poller.poll() == [("m", ((3, "n/3", True),))]
     poller.source.set_models([])
-    assert poller.source.aspired("m") == frozenset()
+    assert poller.source.emission("m") == ()
 
 
 def test_versions_on_disk(poller: Poller) -> None:
