@@ -76,11 +76,13 @@ def test_watch_follows_a_model(stub: Any, tmp_path: Path) -> None:
     assert check(stub, "later") == SERVING
 
 
-def test_draining(tmp_path: Path) -> None:
+def test_draining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is about to stop says NOT_SERVING while it still answers, and ends watches when it closes."""
+    # Nothing but the server itself ends the watches within the time of this test.
+    monkeypatch.setattr("pyserve.transport.grpc_server._FAREWELL_S", 30.0)
     backend = FunctionBackend()
     models = {"m": add_version(tmp_path, "m")}
-    settings = {"enable_grpc_healthcheck_service": True, "drain_delay_s": 0.5}
+    settings = {"enable_grpc_healthcheck_service": True, "drain_delay_s": 0.5, "drain_timeout_s": 25.0}
     with (
         function_server(models, backend, **settings) as server,
         grpc.insecure_channel(f"localhost:{server.grpc_port}") as channel,
