@@ -42,6 +42,37 @@ STARTS = [
     Start("help in company", [HPT, "--help"], 0, ["usage: pyserve"]),
     Start("version", ["--version"], 0, ["TensorFlow ModelServer: ", "\nTensorFlow Library: 2."]),
     Start("version beats what is wrong", ["--version", "--port=0"], 0, ["TensorFlow ModelServer: "]),
+    Start("version beats an unknown flag", ["--version", "--nonsense"], 0, ["TensorFlow ModelServer: "]),
+    Start(
+        "wrong value behind a blank",
+        ["--port", "1.5"],
+        255,
+        [],
+        ["Couldn't interpret value --port 1.5 for flag port."],
+    ),
+    Start(
+        "batching parameters without batching",
+        [HPT, "--batching_parameters_file=/x"],
+        255,
+        [
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+        ],
+    ),
+    Start(
+        "two kinds of credentials",
+        [HPT, "--use_alts_credentials", "--ssl_config_file=/x"],
+        255,
+        ["Either use_alts_credentials must be false or ssl_config_file must be empty."],
+    ),
+    Start(
+        "an address that is none",
+        [HPT, "--host=ä..b", "--port={port}"],
+        255,
+        ["Failed to BuildAndStart gRPC"],
+    ),
+    Start(
+        "negative threads", [HPT, "--num_run_threads=-3"], 255, ["num_run_threads must be at least 0; was -3"]
+    ),
     Start(
         "wrong value",
         ["--port=8500x"],
