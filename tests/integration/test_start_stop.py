@@ -558,3 +558,35 @@ def test_kill_and_restart(tmp_path: Path) -> None:
     assert predict(f"unix:{path}") == [3.0]
     assert predict(f"localhost:{server.grpc_port}") == [3.0]
     assert again.stop() == 0
+
+
+def test_a_request_that_is_still_being_sent_when_the_stop_comes() -> None:
+    """Head before the signal, body after it: the request is answered, and the connection closed with the answer.
+
+    Likewise a connection that was open and had not said anything yet.
+    """
+    server = ServerProcess([HPT])
+    server.start()
+    body = b'{"instances": [2.0]}'
+    head = b"POST /v1/models/default:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with (
+        socket.create_connection(("localhost", server.rest_port)) as half,
+        socket.create_connection(("localhost", server.rest_port)) as silent,
+    ):
+        half.sendall(head)
+        time.sleep(0.2)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log("Stopping: ")
+        silent.sendall(head + body)
+        half.sendall(body)
+        for connection in (silent, half):
+            connection.settimeout(20)
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+            assert answer.startswith(b"HTTP/1.1 200 OK")
+            assert b"\r\nConnection: close\r\n" in answer
+            assert answer.endswith(b'"predictions": [3.0\n    ]\n}')
+    assert server.process.wait(30) == 0
+    assert "cut off" not in server.log

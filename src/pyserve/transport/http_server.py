@@ -39,6 +39,8 @@ _MAX_FIELD_BYTES = 64 * 1024
 _LISTEN_BACKLOG = 1024
 # Rounds of the event loop between the wish to stop and the end of accepting.
 _LAST_ACCEPTS = 5
+# How long open connections may still begin a request after that; their clients may have sent it already.
+_LAST_REQUESTS_S = 0.1
 
 # JSON above this is parsed on another thread: a hostile kilobyte takes a millisecond.
 _INLINE_JSON_BYTES = INLINE_BYTES // 16
@@ -85,6 +87,7 @@ class HttpServer:
         self._protocols: Connections | None = None
         self._server: asyncio.Server | None = None
         self._listener: socket.socket | None = None
+        self._closing = False  # every answer closes its connection
         self._in_flight = InFlight()
 
     async def start(self, host: str | None, port: int) -> int:
@@ -121,7 +124,11 @@ class HttpServer:
         return bound
 
     async def stop(self, grace_s: float) -> None:
-        """Accept nothing new, let requests in flight finish within `grace_s` seconds, close every connection."""
+        """Accept nothing new, let requests in flight finish within `grace_s` seconds, close every connection.
+
+        A connection that was accepted belongs to somebody who is about to send, or is sending: it is not closed while
+        its request comes in, but with the answer, which says so.
+        """
         if self._server is None or self._protocols is None:
             return
         # The kernel may have connections for us that the loop has not accepted yet; closing would reset them. So the
@@ -131,15 +138,21 @@ class HttpServer:
         for _ in range(_LAST_ACCEPTS):
             await asyncio.sleep(0)
         self._server.close()
-        self._protocols.pre_shutdown()  # idle connections close now, busy ones after their answer
+        self._closing = True
+        if self._protocols.connections:
+            await asyncio.sleep(_LAST_REQUESTS_S)
         if not await self._in_flight.finished(grace_s):
             logger.warning("%d HTTP requests cut off at shutdown", self._in_flight.count)
+        self._protocols.pre_shutdown()  # what is open now is idle
         await self._protocols.shutdown(timeout=1.0)
         self._server = self._protocols = self._listener = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         with self._in_flight:
-            return await self._answer(request)
+            answer = await self._answer(request)
+            if self._closing:
+                answer.force_close()
+            return answer
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         head = HttpRequest(request.method, request.raw_path, request.headers, b"")
