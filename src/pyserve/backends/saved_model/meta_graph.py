@@ -15,10 +15,8 @@ from pyserve.errors import (
     DataLossError,
     FailedPreconditionError,
     NotFoundError,
-    PermissionDeniedError,
-    ServingError,
     UnimplementedError,
-    UnknownError,
+    file_error,
 )
 from pyserve.protos import ParseError, parse_text, tf
 
@@ -58,7 +56,7 @@ def read_saved_model(path: Path) -> tf.SavedModel:
         if (path / "export.meta").is_file():
             raise UnimplementedError("Session Bundle is deprecated and removed.")
     except OSError as error:
-        raise _file_error(error) from error
+        raise file_error(error) from error
     raise NotFoundError(
         "Specified file path does not appear to contain a SavedModel bundle "
         f"(should have a file called `{BINARY_NAME}`)\nSpecified file path: {path}"
@@ -77,15 +75,6 @@ def _parse_text(file: Path) -> tf.SavedModel:
         return parse_text(file.read_text(encoding="utf-8"), tf.SavedModel())
     except (ParseError, UnicodeDecodeError) as error:
         raise DataLossError(f"Can't parse {file} as text proto: {str(error)[:_TEXT_PREFIX_LIMIT]}") from error
-
-
-def _file_error(error: OSError) -> ServingError:
-    text = f"{error.filename}; {error.strerror}"
-    if isinstance(error, PermissionError):
-        return PermissionDeniedError(text)
-    if isinstance(error, FileNotFoundError):
-        return NotFoundError(text)
-    return UnknownError(text)
 
 
 def select(saved_model: tf.SavedModel, tags: Collection[str]) -> tf.MetaGraphDef:
