@@ -590,3 +590,23 @@ def test_a_request_that_is_still_being_sent_when_the_stop_comes() -> None:
             assert answer.endswith(b'"predictions": [3.0\n    ]\n}')
     assert server.process.wait(30) == 0
     assert "cut off" not in server.log
+
+
+def test_a_connection_that_was_just_made_may_still_send_its_request() -> None:
+    """Who connected right before the signal and sends half a second later is answered; old silence delays nobody."""
+    server = ServerProcess([HPT])
+    server.start()
+    old = socket.create_connection(("localhost", server.rest_port))
+    time.sleep(1.1)
+    with old, socket.create_connection(("localhost", server.rest_port)) as new:
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log("Stopping: ")
+        time.sleep(0.5)
+        new.sendall(b"GET /v1/models/default HTTP/1.1\r\nHost: x\r\n\r\n")
+        new.settimeout(20)
+        answer = b""
+        while part := new.recv(65536):
+            answer += part
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert server.process.wait(30) == 0

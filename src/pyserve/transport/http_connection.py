@@ -30,7 +30,7 @@ class _Connection(RequestHandler):
         settings: aiohttp's.
     """
 
-    __slots__ = ("_page", "_unread", "_unread_check", "_unread_timeout_s")
+    __slots__ = ("_page", "_silent_since", "_unread", "_unread_check", "_unread_timeout_s")
 
     def __init__(
         self,
@@ -44,6 +44,15 @@ class _Connection(RequestHandler):
         self._unread_timeout_s = unread_timeout_s
         self._unread = 0
         self._unread_check: asyncio.TimerHandle | None = None
+        self._silent_since: float | None = self._loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        self._silent_since = None
+        super().data_received(data)
+
+    def is_new(self, age_s: float) -> bool:
+        """Whether nothing was ever sent here, and the connection is younger than `age_s` seconds."""
+        return self._silent_since is not None and self._loop.time() - self._silent_since < age_s
 
     def handle_error(
         self,
@@ -138,3 +147,7 @@ class Connections(web.Server):
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         self._open -= 1
         super().connection_lost(handler, exc)
+
+    def any_new(self, age_s: float) -> bool:
+        """Whether a connection younger than `age_s` seconds is open on which nothing was sent yet."""
+        return any(isinstance(one, _Connection) and one.is_new(age_s) for one in self.connections)

@@ -8,7 +8,6 @@ and its error pages are replaced by ours.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from dataclasses import replace
@@ -29,6 +28,7 @@ from pyserve.transport.dispatch import INLINE_BYTES, Dispatcher
 from pyserve.transport.http import HttpApi, HttpRequest, HttpResponse, html_error
 from pyserve.transport.http_connection import Connections
 from pyserve.transport.in_flight import InFlight
+from pyserve.transport.listener import listen_on, refuse_newcomers
 from pyserve.transport.status import BodyTooLargeError
 
 logger = logging.getLogger(__name__)
@@ -37,10 +37,16 @@ logger = logging.getLogger(__name__)
 _MAX_LINE_BYTES = 64 * 1024
 _MAX_FIELD_BYTES = 64 * 1024
 _LISTEN_BACKLOG = 1024
-# Rounds of the event loop between the wish to stop and the end of accepting.
+# Between the wish to stop and the end of accepting: the last handshakes that the kernel has begun may complete. More
+# than the way to a client and back inside a data centre, and little beside what a stop takes.
+_LAST_ACCEPTS_S = 0.01
 _LAST_ACCEPTS = 5
 # How long open connections may still begin a request after that; their clients may have sent it already.
 _LAST_REQUESTS_S = 0.1
+# Somebody who has just connected is about to send, if only the network or a busy machine lets him. Who has said
+# nothing for longer keeps his connection in store.
+_NEWCOMER_S = 1.0
+_NEWCOMER_CHECKS = 50
 
 # JSON above this is parsed on another thread: a hostile kilobyte takes a millisecond.
 _INLINE_JSON_BYTES = INLINE_BYTES // 16
@@ -113,7 +119,7 @@ class HttpServer:
             max_line_size=_MAX_LINE_BYTES,
         )
         try:
-            listener = self._listener = _listener(host, port)
+            listener = self._listener = listen_on(host, port)
         except (OSError, UnicodeError) as error:
             raise UnavailableError(
                 f"cannot bind port {port} of {host or 'every address'}: {error}"
@@ -131,21 +137,28 @@ class HttpServer:
         """
         if self._server is None or self._protocols is None:
             return
-        # The kernel may have connections for us that the loop has not accepted yet; closing would reset them. So the
-        # queue is made as short as it can be, what is in it is accepted, and then it is closed.
-        if self._listener is not None:
-            self._listener.listen(0)
-        for _ in range(_LAST_ACCEPTS):
+        if self._listener is not None and not refuse_newcomers(self._listener):
+            self._listener.listen(0)  # the next best: a queue as short as it can be
+        await asyncio.sleep(_LAST_ACCEPTS_S)
+        for _ in range(_LAST_ACCEPTS):  # a timer may be late and come before the sockets in its round of the loop
             await asyncio.sleep(0)
         self._server.close()
         self._closing = True
         if self._protocols.connections:
             await asyncio.sleep(_LAST_REQUESTS_S)
+            await self._hear_newcomers(self._protocols)
         if not await self._in_flight.finished(grace_s):
             logger.warning("%d HTTP requests cut off at shutdown", self._in_flight.count)
         self._protocols.pre_shutdown()  # what is open now is idle
         await self._protocols.shutdown(timeout=1.0)
         self._server = self._protocols = self._listener = None
+
+    async def _hear_newcomers(self, protocols: Connections) -> None:
+        """Wait until everybody who has just connected has begun to send, but not for long."""
+        for _ in range(_NEWCOMER_CHECKS):
+            if not protocols.any_new(_NEWCOMER_S):
+                return
+            await asyncio.sleep(_NEWCOMER_S / _NEWCOMER_CHECKS)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         with self._in_flight:
@@ -230,31 +243,3 @@ def _sent(response: HttpResponse) -> web.Response:
     if response.close:
         sent.force_close()
     return sent
-
-
-def _listener(host: str | None, port: int) -> socket.socket:
-    """A bound socket: dual-stack IPv6, or IPv4 where IPv6 cannot be had, as TensorFlow Serving binds."""
-    if host is not None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return _bound(family, host, port)
-    try:
-        return _bound(socket.AF_INET6, "::", port)
-    except OSError as error:
-        # A port in use is no reason to fall back: IPv4 alone might be free, and half of the clients would fail.
-        if error.errno == errno.EADDRINUSE:
-            raise
-        return _bound(socket.AF_INET, "0.0.0.0", port)
-
-
-def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family is socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.setblocking(False)
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
