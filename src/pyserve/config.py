@@ -193,6 +193,8 @@ class ServerConfig:
         metrics_path: URL path of the metrics page on the REST port; None: no page.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         enable_session_run: Let callers run any part of a model's graph.
+        enable_profiler: Offer the profiler service.
+        profile_dir: Where profiles are written; empty: none can be recorded.
         num_run_threads: Model runs at the same time; 0: chosen from the cores.
         enable_model_warmup: Replay the requests that a version brings along before it is AVAILABLE.
         num_request_iterations_for_warmup: Times that each of them is run; <= 0: once.
@@ -219,6 +221,8 @@ class ServerConfig:
     enable_signature_method_name_check: bool = False
     enable_serialization_as_tensor_content: bool = False
     enable_session_run: bool = False
+    enable_profiler: bool = False
+    profile_dir: str = ""
     num_run_threads: int = 0
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0

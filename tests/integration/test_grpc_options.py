@@ -101,14 +101,14 @@ def test_connections_over_the_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["Profile", "Monitor", "Terminate"])
-def test_the_profiler_says_that_it_is_not_there(tmp_path: Path, method: str) -> None:
+def test_the_profiler_says_that_it_is_off(tmp_path: Path, method: str) -> None:
     """Its calls are UNIMPLEMENTED, with a text that says what to do."""
     with serving(tmp_path) as (_, stubs):
         call = stubs.channel.unary_unary(f"/tensorflow.ProfilerService/{method}")
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=10)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "pyserve does not offer the profiler service" in caught.value.details()
+        assert "--enable_profiler=true and --profile_dir" in caught.value.details()
 
 
 def test_streams_do_not_hold_up_a_stop(tmp_path: Path) -> None:

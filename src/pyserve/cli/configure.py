@@ -100,6 +100,9 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         enable_signature_method_name_check=values.boolean("enable_signature_method_name_check"),
         enable_serialization_as_tensor_content=values.boolean("enable_serialization_as_tensor_content"),
         enable_session_run=values.boolean("enable_session_run"),
+        # By default it is true in TensorFlow Serving; here it must be written.
+        enable_profiler=given.get("enable_profiler") is True,
+        profile_dir=values.text("profile_dir"),
         num_run_threads=values.integer("num_run_threads"),
         enable_model_warmup=values.boolean("enable_model_warmup"),
         num_request_iterations_for_warmup=values.integer("num_request_iterations_for_warmup"),

@@ -159,3 +159,13 @@ def test_configurations_that_cannot_be_started(flags: dict[str, Value], message:
     with pytest.raises(ServingError) as caught:
         from_files(**flags)
     assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
+
+
+@pytest.mark.parametrize(
+    ("flags", "offered"),
+    [({}, False), ({"enable_profiler": True}, True), ({"enable_profiler": False}, False)],
+)
+def test_the_profiler_is_off_unless_it_is_asked_for(flags: dict[str, Value], offered: bool) -> None:
+    """The default of TensorFlow Serving's flag is true; here only a written one counts."""
+    assert configured(**flags).enable_profiler is offered
+    assert configured(**flags, profile_dir="/p").profile_dir == "/p"
