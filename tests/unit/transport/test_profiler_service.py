@@ -150,6 +150,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         "Another profiling session active.",
     )
     terminate("other")
+    thread.join(0.1)  # it would have ended by now
     assert thread.is_alive()
     terminate("long")
     thread.join(20)
