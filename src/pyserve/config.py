@@ -173,6 +173,23 @@ class TfLiteOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PlatformOptions:
+    """How the models of one platform are loaded: as flags say, or as a platform config file says of each platform.
+
+    Attributes:
+        tensorflow: For SavedModels.
+        tflite: Whether and how TensorFlow Lite models are served.
+        enable_model_warmup: Replay the requests that a version brings along before it is AVAILABLE.
+        num_request_iterations_for_warmup: Times that each of them is run; <= 0: once.
+    """
+
+    tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
+    tflite: TfLiteOptions = field(default_factory=TfLiteOptions)
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Everything that a server needs to know. The defaults are TensorFlow Serving's.
 
@@ -182,7 +199,7 @@ class ServerConfig:
         model_config_file_poll_wait_seconds: The file is read again this often; <= 0: never again.
         allow_version_labels_for_unavailable_models: A new label may name a version that is not available.
         platforms: What each `model_platform` is told, when a platform config file decides; None: there is only
-            `tensorflow`, with the options of `tensorflow` below.
+            `tensorflow`, with the options below.
         port: gRPC port on all IPv4 addresses; None: no TCP gRPC; 0: any free port (embedded use).
         rest_api_port: HTTP port on all addresses; None: no REST; 0: any free port (embedded use).
         admin_port: HTTP port for health and readiness, open from the first second; None: none; 0: any free port.
@@ -207,7 +224,7 @@ class ServerConfig:
     model_config_file: str = ""
     model_config_file_poll_wait_seconds: float = 0.0
     allow_version_labels_for_unavailable_models: bool = False
-    platforms: Mapping[str, TensorFlowOptions] | None = None
+    platforms: Mapping[str, PlatformOptions] | None = None
     port: int | None = 8500
     rest_api_port: int | None = None
     admin_port: int | None = None
@@ -238,6 +255,13 @@ class ServerConfig:
     def platform_names(self) -> frozenset[str]:
         """What a model may name as its `model_platform`."""
         return frozenset({"tensorflow"} if self.platforms is None else self.platforms)
+
+    def platform(self, name: str | None) -> PlatformOptions:
+        """How the models of a platform are loaded; of one that no file describes, as the options here say."""
+        own = PlatformOptions(
+            self.tensorflow, self.tflite, self.enable_model_warmup, self.num_request_iterations_for_warmup
+        )
+        return (self.platforms or {}).get(name or "", own)
 
     def __post_init__(self) -> None:
         _at_least(0, num_run_threads=self.num_run_threads)

@@ -135,12 +135,16 @@ def test_a_platform_config_file_replaces_flags(caplog: pytest.LogCaptureFixture)
         tensorflow_intra_op_parallelism=1,
         tensorflow_inter_op_parallelism=1,
         saved_model_tags="slow",
+        enable_model_warmup=True,
     )
     assert config.platform_names == {"fast"}
     assert config.platforms is not None
-    assert config.platforms["fast"].saved_model_tags == {"quick"}
+    assert config.platforms["fast"].tensorflow.saved_model_tags == {"quick"}
     assert config.models[0].platform == "fast"
-    assert "--saved_model_tags is ignored: --platform_config_file decides instead" in caplog.messages
+    assert not config.platform("fast").enable_model_warmup
+    for flag in ("saved_model_tags", "enable_model_warmup"):
+        assert f"--{flag} is ignored: --platform_config_file decides instead" in caplog.messages
+    assert "--num_tflite_pools is ignored" not in caplog.text
 
 
 @pytest.mark.parametrize(
