@@ -457,7 +457,7 @@ def test_labels_for_unavailable_models(tmp_path: Path) -> None:
 def test_a_platform_config_file(tmp_path: Path) -> None:
     """Models of a platform are loaded as the file says: tags, the kind of model, and warm-up are its own."""
     a = publish(tmp_path / "a", 1)
-    (a / "1" / "model.tflite").write_bytes(b"no model")
+    (a / "1" / "model.tflite").write_bytes(b"cut")
     counter = shutil.copytree(EXAMPLES / "tf1_counter", tmp_path / "counter")
     recorded = counter / "1" / PATH_IN_VERSION
     recorded.parent.mkdir()
