@@ -446,7 +446,9 @@ def test_labels_for_unavailable_models(tmp_path: Path) -> None:
     with ServerProcess(arguments) as server:
         operator = Operator(server)
         with operator.stubs:
-            operator.reload(entry("a", a, labels={"next": 9}))
+            counted = "/tensorflow/cc/saved_model/load_attempt_count"
+            response = operator.reload(entry("a", a, labels={"next": 9}), metrics=[counted])
+            assert [(m.name, m.int64_value_increase) for m in response.metric] == [(counted, 1)]
             assert operator.code("a", label="next") == "NOT_FOUND"
             assert operator.refused(entry("a", a, labels={"next": 8}))[0] == "FAILED_PRECONDITION"
             publish(a, 9)
