@@ -60,10 +60,7 @@ class ModelConfig:
     logging_config: bytes | None = None
 
     def __post_init__(self) -> None:
-        if not is_absolute_path_or_uri(self.base_path):
-            raise InvalidArgumentError(
-                f"Expected model {self.name} to have an absolute path or URI; got base_path()={self.base_path}"
-            )
+        check_base_path(self.name, self.base_path)
 
 
 def _at_least(least: int, **values: float) -> None:
@@ -71,6 +68,18 @@ def _at_least(least: int, **values: float) -> None:
     for name, value in values.items():
         if not value >= least:  # so, and not `<`: nan is refused too
             raise InvalidArgumentError(f"{name} must be at least {least}; was {value:g}")
+
+
+def check_base_path(model: str, path: str) -> None:
+    """Refuse a model whose base path is relative.
+
+    Raises:
+        InvalidArgumentError: In TensorFlow Serving's words.
+    """
+    if not is_absolute_path_or_uri(path):
+        raise InvalidArgumentError(
+            f"Expected model {model} to have an absolute path or URI; got base_path()={path}"
+        )
 
 
 def is_absolute_path_or_uri(path: str) -> bool:
