@@ -266,13 +266,17 @@ def test_a_broken_new_version_is_reported_while_the_old_one_serves(
         base.mkdir(parents=True)
         (base / "saved_model.pb").write_bytes(b"no SavedModel at all")
     operator.reload(entry("a4", a, 1, labels={"stable": 1}))
-    code, text, _ = operator.refused(entry("a4", a, 2, labels={"stable": 2}))
+    code, broken_text, _ = operator.refused(entry("a4", a, 2, labels={"stable": 2}))
     assert code == "UNKNOWN"
-    assert text.startswith("1 model(s) did not become available: {{{name: a4 version: 2} due to error: ")
+    assert broken_text.startswith(
+        "1 model(s) did not become available: {{{name: a4 version: 2} due to error: "
+    )
     assert operator.ask("a4", label="stable") == (1, 3.0)
     response = operator.stubs.model.GetModelStatus(status_request("a4", version=2), timeout=WAIT_S)
     (status,) = response.model_version_status
     assert (status.state, status.status.error_code != 0) == (END, True)
+    assert status.status.error_message
+    assert status.status.error_message in broken_text
     code, text, _ = operator.refused(entry("a4", a, 1), entry("broken", broken))
     assert (code, text[:37]) == ("UNKNOWN", "1 model(s) did not become available: ")
     assert operator.ask("a4") == (1, 3.0)
