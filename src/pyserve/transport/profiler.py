@@ -66,9 +66,8 @@ class ProfilerService:
         self._record = record
         self._clock = clock
         self._lock = threading.Lock()
-        self._running: tuple[str, threading.Event] | None = (
-            None  # guarded by _lock: session id, and what ends it
-        )
+        # Guarded by _lock: the session's id, and what ends it.
+        self._running: tuple[str, threading.Event] | None = None
 
     def handlers(self) -> Mapping[str, Handler]:
         """Full method name → handler."""

@@ -25,7 +25,7 @@ def record(file: Path, options: ProfileOptions, wait: Callable[[], None]) -> boo
 
     Args:
         file: For an XSpace message, `*.xplane.pb`; its directory exists. A file of this name is replaced.
-        options: What to record; without a version, TensorFlow's defaults. Levels of tracers count.
+        options: What to record.
         wait: Blocks on the calling thread. What it raises is passed on, and nothing is written.
 
     Returns:
@@ -37,16 +37,12 @@ def record(file: Path, options: ProfileOptions, wait: Callable[[], None]) -> boo
         ServingError: The file cannot be written, or whatever else TensorFlow says.
     """
     profiler = runtime.tensorflow().profiler.experimental
-    levels = profiler.ProfilerOptions()
-    if options.version:
-        levels = profiler.ProfilerOptions(
-            options.host_tracer_level, options.python_tracer_level, options.device_tracer_level
-        )
+    levels = tracer_levels(options)
     try:
         # TensorFlow chooses names of its own below the directory that it is given.
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".recording-") as scratch:
             try:
-                profiler.start(scratch, levels)
+                profiler.start(scratch, None if levels is None else profiler.ProfilerOptions(*levels))
             except Exception as error:
                 raise to_serving_error(error) from error
             save = False
@@ -63,6 +59,18 @@ def record(file: Path, options: ProfileOptions, wait: Callable[[], None]) -> boo
     except OSError as error:
         raise file_error(error) from error
     return has_events(content)
+
+
+def tracer_levels(options: ProfileOptions) -> tuple[int, int, int] | None:
+    """Levels for what happens on the host, in Python, on devices; None where they are TensorFlow's defaults.
+
+    TensorFlow 2.21 cannot read levels from Python, complains in the log, and takes its defaults. So it is only given
+    any where they matter.
+
+    Source: TensorFlow, tsl/profiler/lib/profiler_session.cc: options without a version are none.
+    """
+    levels = options.host_tracer_level, options.python_tracer_level, options.device_tracer_level
+    return levels if options.version and levels != (2, 0, 1) else None
 
 
 def _stop(profiler: Any, save: bool) -> None:
