@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from google.protobuf.message import DecodeError
-
+from pyserve.codec.message import parse_message
 from pyserve.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -84,11 +83,7 @@ class ProfilerService:
                 self._running[1].set()
 
     def _profile(self, data: bytes, deadline: float | None) -> Blocking[bytes]:
-        request = tf.ProfileRequest()
-        try:
-            request.ParseFromString(data)
-        except DecodeError as error:
-            raise InvalidArgumentError(f"Could not parse ProfileRequest from {len(data)} bytes") from error
+        request = parse_message(tf.ProfileRequest, data)
         if not self._directory:
             raise FailedPreconditionError(
                 "Profiles have nowhere to go. Start the server with --profile_dir as well"
@@ -129,10 +124,7 @@ class ProfilerService:
 
     def _terminate(self, data: bytes, deadline: float | None) -> bytes:
         """End a session, whose profile is kept; one that is not running is as good as ended, as in TensorFlow."""
-        try:
-            session_id = tf.TerminateRequest.FromString(data).session_id
-        except DecodeError as error:
-            raise InvalidArgumentError(f"Could not parse TerminateRequest from {len(data)} bytes") from error
+        session_id = parse_message(tf.TerminateRequest, data).session_id
         with self._lock:
             if self._running is not None and self._running[0] == session_id:
                 self._running[1].set()
