@@ -76,7 +76,7 @@ class Core:
         self._platforms = platforms or {}
         self.monitor = monitor
         self.metrics = ServingMetrics()
-        self.manager = Manager(self._make_loader, self.monitor, config.load, prepare=self._warm_up)
+        self.manager = Manager(self._make_loader, self.monitor, config.load, prepare=self._prepare)
         self._source = FileSystemSource(
             self.manager.aspire, self._incomplete_reason, config.load, on_poll=self.monitor.wake
         )
@@ -188,7 +188,8 @@ class Core:
     def _backend_of(self, platform: str | None) -> Backend:
         return self._platforms.get(platform or "", self._backend)
 
-    def _warm_up(self, id: ServableId, path: str, servable: Servable) -> None:
+    def _prepare(self, id: ServableId, path: str, servable: Servable) -> None:
+        """Between a version's load and AVAILABLE, on the loading thread."""
         options = self._config.platform(self.configuration.platform_of(id.name))
         warm_up = WarmUp(
             from_file=options.enable_model_warmup,
