@@ -101,8 +101,7 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         enable_signature_method_name_check=values.boolean("enable_signature_method_name_check"),
         enable_serialization_as_tensor_content=values.boolean("enable_serialization_as_tensor_content"),
         enable_session_run=values.boolean("enable_session_run"),
-        # By default it is true in TensorFlow Serving; here it must be written.
-        enable_profiler=given.get("enable_profiler") is True,
+        enable_profiler=_profiler(given),
         profile_dir=values.text("profile_dir"),
         num_run_threads=values.integer("num_run_threads"),
         enable_model_warmup=values.boolean("enable_model_warmup"),
@@ -127,6 +126,14 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
             num_tflite_interpreters_per_pool=values.integer("num_tflite_interpreters_per_pool"),
         ),
     )
+
+
+def _profiler(given: Mapping[str, Value]) -> bool:
+    """Whether the profiler service is on: the flag's default is true in TensorFlow Serving, here it must be written."""
+    written = given.get("enable_profiler") is True
+    if given.get("profile_dir") and not written:
+        logger.warning("--profile_dir has no effect without --enable_profiler=true")
+    return written
 
 
 def channel_arguments(text: str) -> dict[str, int | str]:

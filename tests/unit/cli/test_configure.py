@@ -169,7 +169,12 @@ def test_configurations_that_cannot_be_started(flags: dict[str, Value], message:
     ("flags", "offered"),
     [({}, False), ({"enable_profiler": True}, True), ({"enable_profiler": False}, False)],
 )
-def test_the_profiler_is_off_unless_it_is_asked_for(flags: dict[str, Value], offered: bool) -> None:
-    """The default of TensorFlow Serving's flag is true; here only a written one counts."""
+def test_the_profiler_is_off_unless_it_is_asked_for(
+    flags: dict[str, Value], offered: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The default of TensorFlow Serving's flag is true; here only a written one counts. A directory is not enough."""
     assert configured(**flags).enable_profiler is offered
+    assert caplog.messages == []
     assert configured(**flags, profile_dir="/p").profile_dir == "/p"
+    said = "--profile_dir has no effect without --enable_profiler=true"
+    assert (said in caplog.messages) is not offered
