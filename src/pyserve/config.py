@@ -60,10 +60,7 @@ class ModelConfig:
     logging_config: bytes | None = None
 
     def __post_init__(self) -> None:
-        if not is_absolute_path_or_uri(self.base_path):
-            raise InvalidArgumentError(
-                f"Expected model {self.name} to have an absolute path or URI; got base_path()={self.base_path}"
-            )
+        check_base_path(self.name, self.base_path)
 
 
 def _at_least(least: int, **values: float) -> None:
@@ -71,6 +68,18 @@ def _at_least(least: int, **values: float) -> None:
     for name, value in values.items():
         if not value >= least:  # so, and not `<`: nan is refused too
             raise InvalidArgumentError(f"{name} must be at least {least}; was {value:g}")
+
+
+def check_base_path(model: str, path: str) -> None:
+    """Refuse a model whose base path is relative.
+
+    Raises:
+        InvalidArgumentError: In TensorFlow Serving's words.
+    """
+    if not is_absolute_path_or_uri(path):
+        raise InvalidArgumentError(
+            f"Expected model {model} to have an absolute path or URI; got base_path()={path}"
+        )
 
 
 def is_absolute_path_or_uri(path: str) -> bool:
@@ -173,6 +182,23 @@ class TfLiteOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class PlatformOptions:
+    """How the models of one platform are loaded: as flags say, or as a platform config file says of each platform.
+
+    Attributes:
+        tensorflow: For SavedModels.
+        tflite: Whether and how TensorFlow Lite models are served.
+        enable_model_warmup: Replay the requests that a version brings along before it is AVAILABLE.
+        num_request_iterations_for_warmup: Times that each of them is run; <= 0: once.
+    """
+
+    tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
+    tflite: TfLiteOptions = field(default_factory=TfLiteOptions)
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Everything that a server needs to know. The defaults are TensorFlow Serving's.
 
@@ -182,7 +208,7 @@ class ServerConfig:
         model_config_file_poll_wait_seconds: The file is read again this often; <= 0: never again.
         allow_version_labels_for_unavailable_models: A new label may name a version that is not available.
         platforms: What each `model_platform` is told, when a platform config file decides; None: there is only
-            `tensorflow`, with the options of `tensorflow` below.
+            `tensorflow`, with the options below.
         port: gRPC port on all IPv4 addresses; None: no TCP gRPC; 0: any free port (embedded use).
         rest_api_port: HTTP port on all addresses; None: no REST; 0: any free port (embedded use).
         admin_port: HTTP port for health and readiness, open from the first second; None: none; 0: any free port.
@@ -193,6 +219,8 @@ class ServerConfig:
         metrics_path: URL path of the metrics page on the REST port; None: no page.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         enable_session_run: Let callers run any part of a model's graph.
+        enable_profiler: Offer the profiler service.
+        profile_dir: Where profiles are written; empty: none can be recorded.
         num_run_threads: Model runs at the same time; 0: chosen from the cores.
         enable_model_warmup: Replay the requests that a version brings along before it is AVAILABLE.
         num_request_iterations_for_warmup: Times that each of them is run; <= 0: once.
@@ -205,7 +233,7 @@ class ServerConfig:
     model_config_file: str = ""
     model_config_file_poll_wait_seconds: float = 0.0
     allow_version_labels_for_unavailable_models: bool = False
-    platforms: Mapping[str, TensorFlowOptions] | None = None
+    platforms: Mapping[str, PlatformOptions] | None = None
     port: int | None = 8500
     rest_api_port: int | None = None
     admin_port: int | None = None
@@ -219,6 +247,8 @@ class ServerConfig:
     enable_signature_method_name_check: bool = False
     enable_serialization_as_tensor_content: bool = False
     enable_session_run: bool = False
+    enable_profiler: bool = False
+    profile_dir: str = ""
     num_run_threads: int = 0
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
@@ -234,6 +264,13 @@ class ServerConfig:
     def platform_names(self) -> frozenset[str]:
         """What a model may name as its `model_platform`."""
         return frozenset({"tensorflow"} if self.platforms is None else self.platforms)
+
+    def platform(self, name: str | None) -> PlatformOptions:
+        """How the models of a platform are loaded; of one that no file describes, as the options here say."""
+        own = PlatformOptions(
+            self.tensorflow, self.tflite, self.enable_model_warmup, self.num_request_iterations_for_warmup
+        )
+        return (self.platforms or {}).get(name or "", own)
 
     def __post_init__(self) -> None:
         _at_least(0, num_run_threads=self.num_run_threads)

@@ -25,6 +25,7 @@ Transports map codes to their own numbers in `transport/status.py`, nowhere else
 from __future__ import annotations
 
 import enum
+import errno
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -144,13 +145,19 @@ def error_for(code: int, message: str) -> ServingError:
 
 
 def file_error(error: OSError) -> ServingError:
-    """What the operating system said about a file, with the code and the form of text that TensorFlow uses."""
+    """What the operating system said about a file, with the code and the form of text that TensorFlow uses.
+
+    Source: TensorFlow, tsl/platform/errors.cc.
+    """
     kinds: dict[type[OSError], type[ServingError]] = {
         FileNotFoundError: NotFoundError,
+        FileExistsError: AlreadyExistsError,
         PermissionError: PermissionDeniedError,
         IsADirectoryError: FailedPreconditionError,
+        NotADirectoryError: FailedPreconditionError,
     }
-    return kinds.get(type(error), UnknownError)(f"{error.filename}; {error.strerror}")
+    kind = InvalidArgumentError if error.errno == errno.ENAMETOOLONG else UnknownError
+    return kinds.get(type(error), kind)(f"{error.filename}; {error.strerror}")
 
 
 @dataclass(frozen=True, slots=True)

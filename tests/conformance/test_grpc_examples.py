@@ -19,7 +19,6 @@ from grpc_calls import (
     regress_request,
     text_of,
 )
-from servers import EXAMPLES, ServerProcess
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
@@ -426,37 +425,3 @@ def test_regress_signature_by_predict(stubs: Stubs, tfs_testdata: Path) -> None:
     sent = predict_request(TFS_THREE, {"inputs": floats}, signature_name=REGRESS)
     wrong = "Expects arg[0] to be string but float is provided"
     refused(stubs.prediction.Predict, sent, Case("", {}, "INVALID_ARGUMENT", wrong))
-
-
-@pytest.mark.ours("starts a server of its own, with a flag")
-def test_method_name_check() -> None:
-    """With the check on, a signature serves only the method that it was made for."""
-    flags = [
-        f"--model_base_path={EXAMPLES / 'half_plus_two'}",
-        f"--model_name={HPT}",
-        "--enable_signature_method_name_check",
-    ]
-    with ServerProcess(flags, rest=False) as server, Stubs(server.grpc_port) as stubs:
-        calls = stubs.prediction
-        assert classes_of(calls.Classify(classify_request(**classify()), timeout=30).result) == [[("", 2.5)]]
-        assert numbers_of(calls.Regress(regress_request(**regress()), timeout=30).result) == [2.5]
-        both = calls.MultiInference(multi_inference_request(**tasks(C, R)), timeout=30)
-        assert len(both.results) == 2
-        for call, sent, text in (
-            (
-                calls.Classify,
-                classify_request(**regress()),
-                f"Expected classification signature method_name to be {CLASSIFY}. Was: {REGRESS}",
-            ),
-            (
-                calls.Regress,
-                regress_request(**of(HPT)),
-                f"Expected regression signature method_name to be {REGRESS}. Was: {PREDICT}",
-            ),
-            (
-                calls.MultiInference,
-                multi_inference_request(**tasks(R, (HPT, C[1], REGRESS))),
-                f"Expected regression signature method_name to be {REGRESS}. Was: {CLASSIFY}",
-            ),
-        ):
-            refused(call, sent, Case("", {}, "INVALID_ARGUMENT", text))

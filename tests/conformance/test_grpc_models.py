@@ -83,6 +83,16 @@ def test_metadata_holds_every_signature_as_declared(stubs: Stubs) -> None:
     assert "__saved_model_init_op" in found.signature_def
 
 
+@pytest.mark.parametrize(("spec", "version"), [({}, 2), ({"label": "stable"}, 1)])
+def test_metadata_of_the_version_that_is_meant(stubs: Stubs, spec: dict[str, Any], version: int) -> None:
+    """The highest version, or that of the label; a field may be named twice, and is answered once."""
+    request = metadata_request("half_plus_two", ["signature_def"] * 2, **spec)
+    response = stubs.prediction.GetModelMetadata(request, timeout=30)
+    assert response.model_spec.version.value == version
+    assert response.model_spec.WhichOneof("version_choice") == "version"
+    assert response.metadata.keys() == {"signature_def"}
+
+
 def _saved_model(name: str, version: str) -> bytes:
     return Path(EXAMPLES, name, version, "saved_model.pb").read_bytes()
 

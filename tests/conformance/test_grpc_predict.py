@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tensorflow_serving.apis import predict_pb2
 
 from conformance_cases import rows
 from grpc_calls import Stubs, predict_request, text_of
@@ -84,6 +85,25 @@ CASES = [
         "Servable not found for request: Specific(nope, 1)",
     ),
     Case(
+        "version 0",
+        hpt(version=0),
+        "NOT_FOUND",
+        "Servable not found for request: Specific(half_plus_two, 0)",
+    ),
+    Case(
+        "negative version",
+        hpt(version=-1),
+        "NOT_FOUND",
+        "Servable not found for request: Specific(half_plus_two, -1)",
+    ),
+    Case("empty label", hpt(label=""), "INVALID_ARGUMENT", "Unrecognized servable version label: "),
+    Case(
+        "label of unknown model",
+        hpt(name="nope", label="stable"),
+        "INVALID_ARGUMENT",
+        "Unrecognized servable version label: stable",
+    ),
+    Case(
         "unknown label",
         hpt(label="canary"),
         "INVALID_ARGUMENT",
@@ -125,7 +145,8 @@ CASES = [
         "wrong input",
         hpt(inputs={"z": {"dtype": FLOAT, "shape": [1], "float_val": [1.0]}}),
         "INVALID_ARGUMENT",
-        "Signature input alias: x(feed name: …",
+        "Signature input alias: x(feed name: serving_default_x:0) not found in request and no default value "
+        "provided. Inputs expected to be in the request {z}, or default input alias set: ",
     ),
     # --- tensors
     Case(
@@ -204,7 +225,38 @@ CASES = [
             "inputs": {"images": {"dtype": FLOAT, "shape": [1, 3], "float_val": [1.0, 2.0, 3.0]}},
         },
         "INVALID_ARGUMENT",
-        "…",
+        "Matrix size-incompatible: In[0]: [1,3], In[1]: [784,32]\n\t [[{{node …",
+    ),
+    # --- what is checked first
+    Case(
+        "model before signature",
+        hpt(name="nope", signature_name="nope"),
+        "NOT_FOUND",
+        "Servable not found for request: Latest(nope)",
+    ),
+    Case(
+        "signature before inputs",
+        hpt(signature_name="nope", inputs={}),
+        "FAILED_PRECONDITION",
+        'Serving signature key "nope" not found.',
+    ),
+    Case(
+        "inputs before outputs",
+        hpt(inputs={}, output_filter=["q"]),
+        "INVALID_ARGUMENT",
+        "input size does not match signature: 0!=1 …",
+    ),
+    Case(
+        "tensors before outputs",
+        hpt(inputs=x(shape=[3], tensor_content=b"\0\0\x80?"), output_filter=["q"]),
+        "INVALID_ARGUMENT",
+        "tensor parsing error: x…",
+    ),
+    Case(
+        "outputs before dtypes",
+        hpt(inputs={"x": {"dtype": INT64, "shape": [1], "int64_val": [1]}}, output_filter=["q"]),
+        "INVALID_ARGUMENT",
+        "output tensor alias not found in signature: q …",
     ),
 ]
 
@@ -234,3 +286,22 @@ def test_predict(case: Case, stubs: Stubs) -> None:
         spec = response.model_spec
         assert (spec.name, spec.version.value, spec.signature_name) == case.served
         assert spec.WhichOneof("version_choice") == "version"
+
+
+def test_fields_without_effect(stubs: Stubs) -> None:
+    """Options for streams, the client's id and request options change nothing."""
+    request = predict_request(**HPT)
+    request.predict_streamed_options.request_state = 3
+    request.client_id = b"me"
+    request.request_options.max_cache_length = 1
+    response = stubs.prediction.Predict(request, timeout=30)
+    assert list(response.outputs["y"].float_val) == HPT_ANSWER["y"]
+
+
+def test_of_version_and_label_the_last_counts(stubs: Stubs) -> None:
+    """They share a oneof, so on the wire both can stand, and the later one wins."""
+    tail = predict_request("half_plus_two", {}, label="stable")
+    both = predict_request(**hpt(version=2)).SerializeToString() + tail.SerializeToString()
+    call = stubs.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    response = predict_pb2.PredictResponse.FromString(call(both, timeout=30))
+    assert response.model_spec.version.value == 1

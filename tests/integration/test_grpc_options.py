@@ -15,6 +15,7 @@ from function_servers import FunctionBackend, add_version, function_server
 from grpc_calls import Stubs, predict_request
 from pyserve import Server
 from pyserve.config import Limits
+from pyserve.errors import InvalidArgumentError
 
 
 @contextmanager
@@ -37,6 +38,22 @@ def test_a_channel_argument_reaches_grpc(tmp_path: Path) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             stubs.prediction.Predict(request(1000), timeout=10)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_two_servers_on_a_port(tmp_path: Path) -> None:
+    """A second server is refused, unless both share the port on purpose."""
+    shared = {"grpc.so_reuseport": 1}
+    with (
+        serving(tmp_path / "alone") as (server, _),
+        pytest.raises(InvalidArgumentError, match="cannot bind"),
+        serving(tmp_path / "refused", port=server.grpc_port),
+    ):
+        pass
+    with (
+        serving(tmp_path / "first", grpc_channel_arguments=shared) as (server, _),
+        serving(tmp_path / "second", port=server.grpc_port, grpc_channel_arguments=shared) as (_, stubs),
+    ):
+        assert stubs.prediction.Predict(request(), timeout=10).outputs["y"].float_val == [3.0]
 
 
 def test_concurrent_streams(tmp_path: Path) -> None:
@@ -101,14 +118,14 @@ def test_connections_over_the_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["Profile", "Monitor", "Terminate"])
-def test_the_profiler_says_that_it_is_not_there(tmp_path: Path, method: str) -> None:
+def test_the_profiler_says_that_it_is_off(tmp_path: Path, method: str) -> None:
     """Its calls are UNIMPLEMENTED, with a text that says what to do."""
     with serving(tmp_path) as (_, stubs):
         call = stubs.channel.unary_unary(f"/tensorflow.ProfilerService/{method}")
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=10)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "pyserve does not offer the profiler service" in caught.value.details()
+        assert "--enable_profiler=true and --profile_dir" in caught.value.details()
 
 
 def test_streams_do_not_hold_up_a_stop(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import text_format
-from tensorflow_serving.apis import model_management_pb2
+from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
 from grpc_calls import Stubs, predict_request, status_request
+from pyserve.codec.tf_record import encode_record
+from pyserve.inference.warmup_file import PATH_IN_VERSION
 from servers import EXAMPLES, ServerProcess
 
 WAIT_S = 40.0
@@ -264,13 +266,17 @@ def test_a_broken_new_version_is_reported_while_the_old_one_serves(
         base.mkdir(parents=True)
         (base / "saved_model.pb").write_bytes(b"no SavedModel at all")
     operator.reload(entry("a4", a, 1, labels={"stable": 1}))
-    code, text, _ = operator.refused(entry("a4", a, 2, labels={"stable": 2}))
+    code, broken_text, _ = operator.refused(entry("a4", a, 2, labels={"stable": 2}))
     assert code == "UNKNOWN"
-    assert text.startswith("1 model(s) did not become available: {{{name: a4 version: 2} due to error: ")
+    assert broken_text.startswith(
+        "1 model(s) did not become available: {{{name: a4 version: 2} due to error: "
+    )
     assert operator.ask("a4", label="stable") == (1, 3.0)
     response = operator.stubs.model.GetModelStatus(status_request("a4", version=2), timeout=WAIT_S)
     (status,) = response.model_version_status
     assert (status.state, status.status.error_code != 0) == (END, True)
+    assert status.status.error_message
+    assert status.status.error_message in broken_text
     code, text, _ = operator.refused(entry("a4", a, 1), entry("broken", broken))
     assert (code, text[:37]) == ("UNKNOWN", "1 model(s) did not become available: ")
     assert operator.ask("a4") == (1, 3.0)
@@ -444,7 +450,9 @@ def test_labels_for_unavailable_models(tmp_path: Path) -> None:
     with ServerProcess(arguments) as server:
         operator = Operator(server)
         with operator.stubs:
-            operator.reload(entry("a", a, labels={"next": 9}))
+            counted = "/tensorflow/cc/saved_model/load_attempt_count"
+            response = operator.reload(entry("a", a, labels={"next": 9}), metrics=[counted])
+            assert [(m.name, m.int64_value_increase) for m in response.metric] == [(counted, 1)]
             assert operator.code("a", label="next") == "NOT_FOUND"
             assert operator.refused(entry("a", a, labels={"next": 8}))[0] == "FAILED_PRECONDITION"
             publish(a, 9)
@@ -453,13 +461,25 @@ def test_labels_for_unavailable_models(tmp_path: Path) -> None:
 
 
 def test_a_platform_config_file(tmp_path: Path) -> None:
-    """Models of a platform are loaded as the file says: here with tags that no MetaGraph has, and without."""
+    """Models of a platform are loaded as the file says: tags, the kind of model, and warm-up are its own."""
     a = publish(tmp_path / "a", 1)
+    (a / "1" / "model.tflite").write_bytes(b"cut")
+    counter = shutil.copytree(EXAMPLES / "tf1_counter", tmp_path / "counter")
+    recorded = counter / "1" / PATH_IN_VERSION
+    recorded.parent.mkdir()
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.CopyFrom(predict_request("counter", {}, signature_name="incr_counter"))
+    recorded.write_bytes(encode_record(log.SerializeToString()))
     adapter = "type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig"
     platforms = "".join(
         f'platform_configs {{ key: "{name}" value {{ source_adapter_config {{ [{adapter}] '
         f"{{ legacy_config {{ {text} }} }} }} }} }}\n"
-        for name, text in {"plain": "", "odd": 'saved_model_tags: "nobody"'}.items()
+        for name, text in {
+            "plain": "",
+            "odd": 'saved_model_tags: "nobody"',
+            "lite": "prefer_tflite_model: true",
+            "warm": "enable_model_warmup: true model_warmup_options { num_request_iterations { value: 3 } }",
+        }.items()
     )
     (tmp_path / "platforms").write_text(platforms)
     (tmp_path / "models").write_text(config(entry("a", a).replace('"tensorflow"', '"plain"')))
@@ -472,12 +492,23 @@ def test_a_platform_config_file(tmp_path: Path) -> None:
         operator = Operator(server)
         with operator.stubs:
             assert operator.ask("a") == (1, 3.0)
-            plain, odd = (
-                entry(name, a).replace('"tensorflow"', f'"{p}"') for name, p in (("a", "plain"), ("o", "odd"))
+            plain, odd, lite = (
+                entry(name, a).replace('"tensorflow"', f'"{p}"')
+                for name, p in (("a", "plain"), ("o", "odd"), ("l", "lite"))
             )
             code, text, _ = operator.refused(plain, odd)
             assert code == "UNKNOWN"
             assert "Could not find meta graph def matching supplied tags: { nobody }" in text
+            code, text, _ = operator.refused(plain, lite)
+            assert code == "UNKNOWN"
+            assert "{name: l version: 1} due to error: " in text
+            assert "Servable version {name: l version: 1} is not complete yet: model.tflite " in server.log
+            assert "Servable version {name: a version: 1} is not complete" not in server.log
+            for platform, count in (("warm", 3.0), ("plain", 0.0)):
+                operator.reload(plain, entry(platform, counter).replace('"tensorflow"', f'"{platform}"'))
+                request = predict_request(platform, {}, signature_name="get_counter")
+                answer = operator.stubs.prediction.Predict(request, timeout=WAIT_S)
+                assert list(answer.outputs["output"].float_val) == [count]
             changed = entry("a", a).replace('"tensorflow"', '"odd"')
             code, text, _ = operator.refused(changed)
             assert (code, text) == (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,19 @@ def test_every_configuration_field_is_on_the_page() -> None:
     assert set(FIELDS.values()) <= STATES
 
 
-def test_fields_of_platforms() -> None:
-    """SessionBundleConfig's rows say what the code's own table says."""
-    name = "SessionBundleConfig."
-    documented = {key.removeprefix(name): state for key, state in FIELDS.items() if key.startswith(name)}
-    assert documented == {field: use.value for field, use in platform_config.FIELDS.items()}
+@pytest.mark.parametrize(
+    ("message", "table"),
+    [
+        ("SessionBundleConfig.", platform_config.FIELDS),
+        ("ModelWarmupOptions.", platform_config.WARMUP_FIELDS),
+    ],
+)
+def test_fields_of_platforms(message: str, table: Mapping[str, platform_config.Use]) -> None:
+    """The rows of what a platform is told say what the code's own tables say."""
+    documented = {
+        key.removeprefix(message): state for key, state in FIELDS.items() if key.startswith(message)
+    }
+    assert documented == {field: use.value for field, use in table.items()}
 
 
 def only_model(fields: str) -> ModelConfig:

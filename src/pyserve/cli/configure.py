@@ -17,6 +17,7 @@ from pyserve.config import (
     Limits,
     LoadOptions,
     ModelConfig,
+    PlatformOptions,
     ServerConfig,
     TensorFlowOptions,
     TfLiteOptions,
@@ -100,6 +101,8 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         enable_signature_method_name_check=values.boolean("enable_signature_method_name_check"),
         enable_serialization_as_tensor_content=values.boolean("enable_serialization_as_tensor_content"),
         enable_session_run=values.boolean("enable_session_run"),
+        enable_profiler=_profiler(given),
+        profile_dir=values.text("profile_dir"),
         num_run_threads=values.integer("num_run_threads"),
         enable_model_warmup=values.boolean("enable_model_warmup"),
         num_request_iterations_for_warmup=values.integer("num_request_iterations_for_warmup"),
@@ -116,15 +119,21 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
             incomplete_version_wait_s=values.number("incomplete_version_wait_s"),
             fail_on_initial_load_error=values.boolean("fail_on_initial_load_error"),
         ),
-        tensorflow=_tensorflow(values, tags, read_file)
-        if platforms is None
-        else platforms.get(PLATFORM_TENSORFLOW, TensorFlowOptions()),
+        tensorflow=_tensorflow(values, tags, read_file) if platforms is None else TensorFlowOptions(),
         tflite=TfLiteOptions(
             prefer_tflite_model=values.boolean("prefer_tflite_model"),
             num_tflite_pools=values.integer("num_tflite_pools"),
             num_tflite_interpreters_per_pool=values.integer("num_tflite_interpreters_per_pool"),
         ),
     )
+
+
+def _profiler(given: Mapping[str, Value]) -> bool:
+    """Whether the profiler service is on: the flag's default is true in TensorFlow Serving, here it must be written."""
+    written = given.get("enable_profiler") is True
+    if given.get("profile_dir") and not written:
+        logger.warning("--profile_dir has no effect without --enable_profiler=true")
+    return written
 
 
 def channel_arguments(text: str) -> dict[str, int | str]:
@@ -194,7 +203,7 @@ def _model_config_text(values: _Values, read_file: Callable[[str], str]) -> str:
 
 
 def _models(
-    values: _Values, model_config_text: str, platforms: Mapping[str, TensorFlowOptions] | None
+    values: _Values, model_config_text: str, platforms: Mapping[str, PlatformOptions] | None
 ) -> tuple[ModelConfig, ...]:
     names = {PLATFORM_TENSORFLOW} if platforms is None else platforms.keys()
     config_file = values.text("model_config_file")
@@ -217,18 +226,23 @@ _REPLACED = (
     "per_process_gpu_memory_fraction",
     "saved_model_tags",
     "mixed_precision",
+    "enable_model_warmup",
+    "num_request_iterations_for_warmup",
+    "prefer_tflite_model",
+    "num_tflite_pools",
+    "num_tflite_interpreters_per_pool",
 )
 
 
 def _platforms(
     given: Mapping[str, Value], values: _Values, read_file: Callable[[str], str]
-) -> Mapping[str, TensorFlowOptions] | None:
+) -> Mapping[str, PlatformOptions] | None:
     config_file = values.text("platform_config_file")
     if not config_file:
         return None
     platforms = parse_platform_config(read_file(config_file), config_file)
     for name in _REPLACED:
-        if given.get(name, _DEFAULTS[name]) != _DEFAULTS[name]:
+        if name in given:
             logger.warning("--%s is ignored: --platform_config_file decides instead", name)
     return platforms
 

@@ -61,8 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = server_config(values, read_text)
         for flag in set_away_from_default(values, FLAGS, State.WARNED):
             logger.warning("--%s is ignored: %s", flag.name, flag.why)
-        if values.get("enable_profiler"):  # written, that is; by default it is true and means nothing
-            logger.warning("--enable_profiler is ignored: the profiler service is not offered")
         if not values.get("model_config_file"):
             model = config.models[0]
             logger.info(

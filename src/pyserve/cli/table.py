@@ -106,10 +106,7 @@ FLAGS: tuple[Flag, ...] = (
     _flag(
         "xla_gpu_compilation_enabled", BOOL, False, "let models be compiled by XLA on GPU", ACCEPTED, _XLA_ALLOWED
     ),
-    _flag(
-        "enable_profiler", BOOL, True, "offer the profiler service",
-        ACCEPTED, "the service is not offered, its calls are answered UNIMPLEMENTED",
-    ),
+    _flag("enable_profiler", BOOL, True, "offer the profiler service; off unless this is written"),
     _flag(
         "thread_pool_factory_config_file", STRING, "", "text file of ThreadPoolFactoryConfig",
         REFUSED, "it names a C++ class",
@@ -155,6 +152,7 @@ FLAGS: tuple[Flag, ...] = (
         "enable_session_run", BOOL, False,
         "offer SessionService/SessionRun; unsafe: callers may run every operation of a model's graph",
     ),
+    _own("profile_dir", STRING, "", "directory below which the profiler service writes"),
     _own("drain_delay_s", FLOAT, 0.0, "seconds between the loss of readiness and the closing of the ports"),
     _own("drain_timeout_s", FLOAT, 25.0, "seconds that requests in flight may take to finish at shutdown"),
     _own("rest_api_max_body_bytes", INT64, 2**31 - 1, "size of a REST request's body as it is sent"),

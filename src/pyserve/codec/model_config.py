@@ -9,7 +9,16 @@ import logging
 from collections.abc import Collection
 
 from pyserve.codec.text_file import parse_file, read_text
-from pyserve.config import All, Latest, ModelConfig, ModelSelection, Specific, Unlisted, VersionPolicy
+from pyserve.config import (
+    All,
+    Latest,
+    ModelConfig,
+    ModelSelection,
+    Specific,
+    Unlisted,
+    VersionPolicy,
+    check_base_path,
+)
 from pyserve.errors import InvalidArgumentError
 from pyserve.protos import tfs
 
@@ -57,23 +66,25 @@ def model_configs(
         return Unlisted.UNSET
     if kind == "custom_model_config":
         return Unlisted.CUSTOM
+    # The order of TensorFlow Serving's checks: every name, then every path, then every platform.
     seen: set[str] = set()
-    models: list[ModelConfig] = []
     for config in message.model_config_list.config:
         if config.name in seen:
             raise InvalidArgumentError(f"Illegal to list model {config.name} multiple times in config list")
         seen.add(config.name)
-        models.append(
-            ModelConfig(
-                name=config.name,
-                base_path=config.base_path,
-                platform=_platform(config, platforms),
-                version_policy=_policy(config.model_version_policy),
-                version_labels=dict(config.version_labels),
-                logging_config=_logging_config(config),
-            )
+    for config in message.model_config_list.config:
+        check_base_path(config.name, config.base_path)
+    return tuple(
+        ModelConfig(
+            name=config.name,
+            base_path=config.base_path,
+            platform=_platform(config, platforms),
+            version_policy=_policy(config.model_version_policy),
+            version_labels=dict(config.version_labels),
+            logging_config=_logging_config(config),
         )
-    return tuple(models)
+        for config in message.model_config_list.config
+    )
 
 
 def _logging_config(config: tfs.ModelConfig) -> bytes | None:

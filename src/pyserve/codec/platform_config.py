@@ -10,11 +10,11 @@ import enum
 import logging
 from collections.abc import Mapping
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from pyserve.codec.session_config import OVERWRITTEN, checked_session_config
 from pyserve.codec.text_file import parse_file
-from pyserve.config import TensorFlowOptions
+from pyserve.config import PlatformOptions, TensorFlowOptions, TfLiteOptions
 from pyserve.errors import InvalidArgumentError, UnimplementedError
 from pyserve.protos import tf, tfs
 
@@ -41,15 +41,15 @@ FIELDS: Mapping[str, Use] = {
     "saved_model_tags": Use.HONOURED,
     "in_graph_batching_parameters": Use.WARNED,
     "experimental_fixed_input_tensors": Use.WARNED,
-    "enable_model_warmup": Use.WARNED,
-    "model_warmup_options": Use.WARNED,
+    "enable_model_warmup": Use.HONOURED,
+    "model_warmup_options": Use.HONOURED,
     "enable_session_metadata": Use.WARNED,
     "remove_unused_fields_from_bundle_metagraph": Use.WITHOUT_MEANING,
-    "prefer_tflite_model": Use.REFUSED,
+    "prefer_tflite_model": Use.HONOURED,
     "resource_estimation_uses_validation_result": Use.WITHOUT_MEANING,
     "num_tflite_interpreters": Use.WARNED,
-    "num_tflite_interpreters_per_pool": Use.WARNED,
-    "num_tflite_pools": Use.WARNED,
+    "num_tflite_interpreters_per_pool": Use.HONOURED,
+    "num_tflite_pools": Use.HONOURED,
     "wrap_session_with_no_threading_params": Use.WITHOUT_MEANING,
     "enable_per_model_batching_params": Use.WARNED,
     "enable_saved_model_config": Use.REFUSED,
@@ -57,8 +57,17 @@ FIELDS: Mapping[str, Use] = {
 }
 """Every field of SessionBundleConfig."""
 
+WARMUP_FIELDS: Mapping[str, Use] = {
+    "num_request_iterations": Use.HONOURED,
+    "num_model_warmup_threads": Use.WARNED,
+    "model_name": Use.WITHOUT_MEANING,
+    "model_version": Use.WITHOUT_MEANING,
+    "enable_all_batch_sizes_warmup": Use.WARNED,
+}
+"""Every field of ModelWarmupOptions, in `model_warmup_options`."""
 
-def parse_platform_config(text: str, path: str) -> Mapping[str, TensorFlowOptions]:
+
+def parse_platform_config(text: str, path: str) -> Mapping[str, PlatformOptions]:
     """What each platform of the file is told, by its name.
 
     Args:
@@ -73,7 +82,7 @@ def parse_platform_config(text: str, path: str) -> Mapping[str, TensorFlowOption
     return {name: _options(name, config, path) for name, config in sorted(message.platform_configs.items())}
 
 
-def _options(name: str, config: tfs.PlatformConfig, path: str) -> TensorFlowOptions:
+def _options(name: str, config: tfs.PlatformConfig, path: str) -> PlatformOptions:
     packed = config.source_adapter_config
     kind = packed.type_url.rpartition("/")[2]
     if kind != _ADAPTER:
@@ -84,19 +93,33 @@ def _options(name: str, config: tfs.PlatformConfig, path: str) -> TensorFlowOpti
         bundle = tfs.SavedModelBundleSourceAdapterConfig.FromString(packed.value).legacy_config
     except DecodeError as error:
         raise InvalidArgumentError(f"Platform {name} in '{path}' holds a damaged {_ADAPTER}") from error
-    for descriptor, _ in bundle.ListFields():
-        use = FIELDS.get(descriptor.name, Use.REFUSED)
+    _check_fields(bundle, FIELDS, name, path)
+    _check_fields(bundle.model_warmup_options, WARMUP_FIELDS, name, path)
+    return PlatformOptions(
+        tensorflow=_tensorflow_options(bundle, path),
+        tflite=TfLiteOptions(
+            prefer_tflite_model=bundle.prefer_tflite_model,
+            num_tflite_pools=bundle.num_tflite_pools,
+            num_tflite_interpreters_per_pool=bundle.num_tflite_interpreters_per_pool,
+        ),
+        enable_model_warmup=bundle.enable_model_warmup,
+        num_request_iterations_for_warmup=bundle.model_warmup_options.num_request_iterations.value,
+    )
+
+
+def _check_fields(message: Message, uses: Mapping[str, Use], platform: str, path: str) -> None:
+    for descriptor, _ in message.ListFields():
+        field, use = descriptor.name, uses.get(descriptor.name, Use.REFUSED)
         if use is Use.REFUSED:
             raise UnimplementedError(
-                f"Platform {name} in '{path}' sets {descriptor.name}, which is not supported. Remove it"
+                f"Platform {platform} in '{path}' sets {field}, which is not supported. Remove it"
             )
         if use is Use.WARNED:
-            logger.warning("%s of platform %s in '%s' is ignored: not supported", descriptor.name, name, path)
-    return session_bundle_options(bundle, path)
+            logger.warning("%s of platform %s in '%s' is ignored: not supported", field, platform, path)
 
 
-def session_bundle_options(bundle: tfs.SessionBundleConfig, path: str) -> TensorFlowOptions:
-    """The honoured fields. No flag overwrites thread counts and GPU share here, so those of the file count.
+def _tensorflow_options(bundle: tfs.SessionBundleConfig, path: str) -> TensorFlowOptions:
+    """The fields for SavedModels. No flag overwrites thread counts and GPU share here, so those of the file count.
 
     Raises:
         InvalidArgumentError: `session_config` sets fields that are not supported.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
-
+from pyserve.codec.message import parse_message
 from pyserve.codec.predict import LARGEST_MESSAGE, ModelSpec, served_model_spec
 from pyserve.codec.tensor_proto import decode
 from pyserve.codec.tensor_writer import encode, field_tag, varint
@@ -42,10 +41,7 @@ def decode_session_run_request(data: bytes) -> SessionRunRequest:
     Raises:
         InvalidArgumentError: The bytes are no such message, a feed is no tensor, or is there twice.
     """
-    try:
-        proto = tfs.SessionRunRequest.FromString(data)
-    except DecodeError:
-        raise InvalidArgumentError(f"Could not parse SessionRunRequest from {len(data)} bytes") from None
+    proto = parse_message(tfs.SessionRunRequest, data)
     feeds: dict[str, Array] = {}
     for feed in proto.feed:
         if feed.name in feeds:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from pyserve.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError, UnknownError
+from pyserve.errors import InvalidArgumentError, file_error
 from pyserve.protos import ParseError, parse_text
 
 logger = logging.getLogger(__name__)
@@ -20,16 +20,12 @@ def read_text(path: str) -> str:
     """A file's text. Bytes that are no UTF-8 become replacement characters, for the parser to stumble over.
 
     Raises:
-        NotFoundError, PermissionDeniedError, UnknownError: It cannot be read.
+        ServingError: It cannot be read.
     """
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path}; No such file or directory") from error
-    except PermissionError as error:
-        raise PermissionDeniedError(f"{path}; Permission denied") from error
     except OSError as error:
-        raise UnknownError(f"{path}; {error.strerror}") from error
+        raise file_error(error) from error
 
 
 def parse_file(text: str, path: str, message: M) -> M:

@@ -9,6 +9,7 @@ Serving abandons the whole poll). Polling is the truth; watching only makes a po
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -36,8 +37,11 @@ _NOTHING: Mapping[str, Collection[int]] = MappingProxyType({})
 Emit = Callable[[str, Sequence[AspiredVersion]], None]
 """(model, its aspired versions): must not block; called with the source's lock held, to keep the order."""
 
-IncompleteReason = Callable[[str], str | None]
-"""What is missing in a version's path, in words; None when nothing is. Asked on the polling thread."""
+IncompleteReason = Callable[[str, str], str | None]
+"""(platform, path) → what is missing in a version's path, in words; None when nothing is. Asked while polling."""
+
+_Lacks = Callable[[str], str | None]
+"""The same of a known platform."""
 
 
 class FileSystemSource:
@@ -248,10 +252,14 @@ class FileSystemSource:
                     model.base_path,
                 )
         found = [(version, f"{model.base_path.rstrip('/')}/{child}") for version, child in choice.versions]
-        versions = self._with_completeness(model.name, found)
+        versions = self._with_completeness(model, found)
         return Finding.OK if versions else Finding.NO_VERSIONS, versions
 
-    def _with_completeness(self, name: str, found: Sequence[tuple[int, str]]) -> tuple[AspiredVersion, ...]:
+    def _with_completeness(
+        self, model: ModelConfig, found: Sequence[tuple[int, str]]
+    ) -> tuple[AspiredVersion, ...]:
+        name = model.name
+        lacks = functools.partial(self._incomplete_reason, model.platform)
         known, arriving = self._complete.get(name, frozenset()), self._arriving.get(name, {})
         loaded_as_is = self._as_is.get(name, {})
         still: dict[str, _Arrival] = {}
@@ -262,12 +270,12 @@ class FileSystemSource:
             if not complete:
                 id, wait_s = ServableId(name, version), self._incomplete_wait_s
                 arrival = arriving.get(path) or _Arrival(id, path, wait_s)
-                complete = arrival.look(self._clock(), self._incomplete_reason)
+                complete = arrival.look(self._clock(), lacks)
                 if not complete:
                     still[path] = arrival
                 elif arrival.lacking:
                     as_is[path] = arrival
-            elif path in loaded_as_is and loaded_as_is[path].still_lacks(self._incomplete_reason):
+            elif path in loaded_as_is and loaded_as_is[path].still_lacks(lacks):
                 as_is[path] = loaded_as_is[path]
             versions.append(AspiredVersion(version, path, complete))
         self._complete[name] = frozenset(v.path for v in versions if v.complete)
@@ -301,9 +309,9 @@ class _Arrival:
         self._snapshot: Snapshot | None = None
         self._reason: str | None = None
 
-    def look(self, now: float, incomplete_reason: IncompleteReason) -> bool:
+    def look(self, now: float, lacks: _Lacks) -> bool:
         """Whether the version counts as complete now."""
-        before, snapshot = self._reason, self._examine(incomplete_reason)
+        before, snapshot = self._reason, self._examine(lacks)
         if self._reason is not None and before is None:
             _log.info("Servable version %s is not complete yet: %s", self._id, self._reason)
         complete = self._decider.decide(now, self._reason, snapshot)
@@ -321,13 +329,13 @@ class _Arrival:
         """Whether something was missing at the latest look."""
         return self._reason is not None
 
-    def still_lacks(self, incomplete_reason: IncompleteReason) -> bool:
+    def still_lacks(self, lacks: _Lacks) -> bool:
         """Look again at a version that was loaded as it is: is something missing yet? Says so when not.
 
         A version whose attempts have all failed is not tried again, as with TensorFlow Serving, and whoever copied
         the rest too late would wait for it in vain.
         """
-        self._examine(incomplete_reason)
+        self._examine(lacks)
         if not self.lacking:
             _log.warning(
                 "Servable version %s is complete now. If its last load attempt has failed already, it is loaded "
@@ -336,17 +344,17 @@ class _Arrival:
             )
         return self.lacking
 
-    def _examine(self, incomplete_reason: IncompleteReason) -> Snapshot:
+    def _examine(self, lacks: _Lacks) -> Snapshot:
         snapshot = take_snapshot(self._path)
         if snapshot != self._snapshot:  # the backend's answer depends on the files alone, and is not for free
-            self._reason = _ask(incomplete_reason, self._path)
+            self._reason = _ask(lacks, self._path)
             self._snapshot = snapshot
         return snapshot
 
 
-def _ask(incomplete_reason: IncompleteReason, path: str) -> str | None:
+def _ask(lacks: _Lacks, path: str) -> str | None:
     try:
-        return incomplete_reason(path)
+        return lacks(path)
     except Exception as error:
         # Files may vanish under its hands. If it is a bug, the load after the wait shows what is wrong.
         return f"{type(error).__name__}: {error}"

@@ -28,7 +28,7 @@ from pyserve.lifecycle.monitor import Monitor
 from pyserve.lifecycle.source import FileSystemSource
 from pyserve.lifecycle.startup import Outcome, Verdict
 from pyserve.observe.serving_metrics import ServingMetrics
-from pyserve.servable import ServableId
+from pyserve.servable import Servable, ServableId
 from pyserve.server.metered_loader import MeteredLoader
 
 logger = logging.getLogger(__name__)
@@ -76,16 +76,9 @@ class Core:
         self._platforms = platforms or {}
         self.monitor = monitor
         self.metrics = ServingMetrics()
-        prepare = WarmUp(
-            from_file=config.enable_model_warmup,
-            iterations=config.num_request_iterations_for_warmup,
-            from_signature=config.warmup_from_signature,
-            check_method_name=config.enable_signature_method_name_check,
-            on_replayed=self._on_replayed,
-        )
-        self.manager = Manager(self._make_loader, self.monitor, config.load, prepare=prepare)
+        self.manager = Manager(self._make_loader, self.monitor, config.load, prepare=self._prepare)
         self._source = FileSystemSource(
-            self.manager.aspire, backend.incomplete_reason, config.load, on_poll=self.monitor.wake
+            self.manager.aspire, self._incomplete_reason, config.load, on_poll=self.monitor.wake
         )
         self.configuration = Configuration(
             self._source,
@@ -186,9 +179,26 @@ class Core:
         return self.configuration.first_results(self._config.load.fail_on_initial_load_error)
 
     def _make_loader(self, id: ServableId, path: str) -> Loader:
-        platform = self.configuration.platform_of(id.name) or ""
-        backend = self._platforms.get(platform, self._backend)
+        backend = self._backend_of(self.configuration.platform_of(id.name))
         return MeteredLoader(backend.make_loader(id, path), path, self.metrics)
+
+    def _incomplete_reason(self, platform: str, path: str) -> str | None:
+        return self._backend_of(platform).incomplete_reason(path)
+
+    def _backend_of(self, platform: str | None) -> Backend:
+        return self._platforms.get(platform or "", self._backend)
+
+    def _prepare(self, id: ServableId, path: str, servable: Servable) -> None:
+        """Between a version's load and AVAILABLE, on the loading thread."""
+        options = self._config.platform(self.configuration.platform_of(id.name))
+        warm_up = WarmUp(
+            from_file=options.enable_model_warmup,
+            iterations=options.num_request_iterations_for_warmup,
+            from_signature=self._config.warmup_from_signature,
+            check_method_name=self._config.enable_signature_method_name_check,
+            on_replayed=self._on_replayed,
+        )
+        warm_up(id, path, servable)
 
 
 def _default_run_threads() -> int:

@@ -68,7 +68,11 @@ class FrontEnd:
             expansion_limit=limits.max_tensor_expansion_bytes,
         )
         metering = Metering(core.metrics, core.is_model)
-        handlers = {**metering.handlers(handlers), **profiler.handlers()}
+        self._profiler = _profiler(config) if config.enable_profiler else None
+        handlers = {
+            **metering.handlers(handlers),
+            **(self._profiler.handlers() if self._profiler else profiler.refusals()),
+        }
         handlers[tfs_methods.RELOAD_CONFIG] = reload_handler(
             core.configuration, core.monitor, config.platform_names, read_metric=core.metrics.registry.read
         )
@@ -149,6 +153,10 @@ class FrontEnd:
         logger.info("Using InsecureServerCredentials")
         if config.enable_session_run:
             logger.warning("SessionRun is enabled: callers may run every operation of the models' graphs")
+        if config.enable_profiler:
+            logger.info("Profiler service is enabled")
+        if config.enable_profiler and not config.profile_dir:
+            logger.warning("The profiler service can record nothing without --profile_dir")
         host = config.host or _GRPC_HOST
         self.grpc_port = await self._grpc.start(host, config.port, config.grpc_socket_path)
         if self.grpc_port is not None:
@@ -178,7 +186,16 @@ class FrontEnd:
         The admin port answers until the end, so that probes see why the server is not ready.
         """
         self._forget_states()
+        if self._profiler is not None:
+            self._profiler.stop()
         await asyncio.gather(self._grpc.stop(grace_s), self._rest.stop(grace_s))
         await self._admin.stop(0.0)
         self._codec_threads.shutdown(wait=False, cancel_futures=True)
         self.grpc_port = self.rest_port = self.admin_port = None
+
+
+def _profiler(config: ServerConfig) -> profiler.ProfilerService:
+    # Late: a server over callables does not need it before somebody asks for a profile.
+    from pyserve.backends.saved_model.profile import record
+
+    return profiler.ProfilerService(config.profile_dir, record)

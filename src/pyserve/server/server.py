@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from pyserve.config import ServerConfig
+from pyserve.config import PlatformOptions, ServerConfig
 from pyserve.errors import CancelledError, DeadlineExceededError, FailedPreconditionError, ServingError
 from pyserve.lifecycle.monitor import Monitor
 from pyserve.lifecycle.startup import result_of
@@ -220,9 +220,15 @@ class Server:
     async def _main(self, own_process: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        backends = {} if self._backend else _platform_backends(self._config)
-        core = Core(self._config, self._backend or _default_backend(self._config), self.monitor, backends)
-        front_end = FrontEnd(self._config, core, self.readiness, lambda: self.phase is Phase.SERVING)
+        config = self._config
+        described = {} if self._backend else config.platforms or {}
+        core = Core(
+            config,
+            self._backend or _backend(config.platform(None)),
+            self.monitor,
+            {name: _backend(options) for name, options in described.items()},
+        )
+        front_end = FrontEnd(config, core, self.readiness, lambda: self.phase is Phase.SERVING)
         self._core, self._front_end = core, front_end
         self.phase = Phase.STARTING
         try:
@@ -256,22 +262,15 @@ class Server:
         logger.info("Stopped")
 
 
-def _default_backend(config: ServerConfig) -> Backend:
+def _backend(options: PlatformOptions) -> Backend:
     # Late: a server over callables never needs it.
-    if config.tflite.prefer_tflite_model:
+    if options.tflite.prefer_tflite_model:
         from pyserve.backends.tflite import TfLiteBackend
 
-        return TfLiteBackend(config.tflite, config.tensorflow)
+        return TfLiteBackend(options.tflite, options.tensorflow)
     from pyserve.backends.saved_model import SavedModelBackend
 
-    return SavedModelBackend(config.tensorflow)
-
-
-def _platform_backends(config: ServerConfig) -> dict[str, Backend]:
-    """A backend for each platform of a platform config file."""
-    from pyserve.backends.saved_model import SavedModelBackend
-
-    return {name: SavedModelBackend(options) for name, options in (config.platforms or {}).items()}
+    return SavedModelBackend(options.tensorflow)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

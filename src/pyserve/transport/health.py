@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
-from google.protobuf.message import DecodeError
-
-from pyserve.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from pyserve.codec.message import parse_message
+from pyserve.errors import NotFoundError, ResourceExhaustedError
 from pyserve.inference.call import Handler, StreamHandler
 from pyserve.protos import health
 
@@ -117,10 +116,7 @@ class HealthService:
 
 
 def _service(data: bytes) -> str:
-    try:
-        return health.HealthCheckRequest.FromString(data).service
-    except DecodeError as error:
-        raise InvalidArgumentError(f"Could not parse HealthCheckRequest from {len(data)} bytes") from error
+    return parse_message(health.HealthCheckRequest, data).service
 
 
 def _response(status: int) -> bytes:

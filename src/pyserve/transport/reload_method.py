@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 
-from google.protobuf.message import DecodeError
-
+from pyserve.codec.message import parse_message
 from pyserve.codec.model_config import model_configs
 from pyserve.config import ModelSelection
 from pyserve.errors import CancelledError, DeadlineExceededError, InvalidArgumentError, ServingError
@@ -34,13 +33,7 @@ def reload_handler(
     """
 
     def handle(data: bytes, deadline: float | None) -> Blocking[bytes]:
-        request = tfs.ReloadConfigRequest()
-        try:
-            request.ParseFromString(data)
-        except DecodeError as error:
-            raise InvalidArgumentError(
-                f"Could not parse ReloadConfigRequest from {len(data)} bytes"
-            ) from error
+        request = parse_message(tfs.ReloadConfigRequest, data)
         if request.config.WhichOneof("config") != "model_config_list":
             raise InvalidArgumentError(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is "

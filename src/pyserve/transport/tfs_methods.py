@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from google.protobuf.message import DecodeError, Message
-
+from pyserve.codec.message import parse_message
 from pyserve.codec.predict import ModelSpec, decode_request, encode_response
 from pyserve.codec.tensor_proto import EXPANSION_LIMIT
 from pyserve.errors import InvalidArgumentError
@@ -79,8 +78,7 @@ def _predict(
 
 def _get_model_metadata(service: ModelService, data: bytes, deadline: float | None) -> bytes:
     del deadline  # ignored by TensorFlow Serving too: nothing here takes time
-    request = tfs.GetModelMetadataRequest()
-    _parse(request, data)
+    request = parse_message(tfs.GetModelMetadataRequest, data)
     if not request.HasField("model_spec"):
         raise InvalidArgumentError("Missing ModelSpec")
     if not request.metadata_field:
@@ -103,17 +101,8 @@ def _get_model_metadata(service: ModelService, data: bytes, deadline: float | No
 
 def _get_model_status(service: ModelService, data: bytes, deadline: float | None) -> bytes:
     del deadline
-    request = tfs.GetModelStatusRequest()
-    _parse(request, data)
+    request = parse_message(tfs.GetModelStatusRequest, data)
     if not request.HasField("model_spec"):
         raise InvalidArgumentError("Missing ModelSpec")
     spec = ModelSpec.of(request.model_spec)
     return service.status_response(spec.name, spec.version)  # a label counts as no version
-
-
-def _parse(message: Message, data: bytes) -> None:
-    try:
-        message.ParseFromString(data)
-    except DecodeError as error:
-        name = message.DESCRIPTOR.name
-        raise InvalidArgumentError(f"Could not parse {name} from {len(data)} bytes") from error

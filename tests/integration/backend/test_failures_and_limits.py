@@ -242,7 +242,9 @@ def test_variables_that_come_late(
     )
     backend, monitor = SavedModelBackend(TensorFlowOptions()), Monitor()
     manager = Manager(backend.make_loader, monitor, options)
-    files = FileSystemSource(manager.aspire, backend.incomplete_reason, options, on_poll=monitor.wake)
+    files = FileSystemSource(
+        manager.aspire, lambda _, path: backend.incomplete_reason(path), options, on_poll=monitor.wake
+    )
     files.set_models([ModelConfig("m", str(base))])
     manager.start()
     files.start()

@@ -135,12 +135,16 @@ def test_a_platform_config_file_replaces_flags(caplog: pytest.LogCaptureFixture)
         tensorflow_intra_op_parallelism=1,
         tensorflow_inter_op_parallelism=1,
         saved_model_tags="slow",
+        enable_model_warmup=True,
     )
     assert config.platform_names == {"fast"}
     assert config.platforms is not None
-    assert config.platforms["fast"].saved_model_tags == {"quick"}
+    assert config.platforms["fast"].tensorflow.saved_model_tags == {"quick"}
     assert config.models[0].platform == "fast"
-    assert "--saved_model_tags is ignored: --platform_config_file decides instead" in caplog.messages
+    assert not config.platform("fast").enable_model_warmup
+    for flag in ("saved_model_tags", "enable_model_warmup"):
+        assert f"--{flag} is ignored: --platform_config_file decides instead" in caplog.messages
+    assert "--num_tflite_pools is ignored" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -159,3 +163,18 @@ def test_configurations_that_cannot_be_started(flags: dict[str, Value], message:
     with pytest.raises(ServingError) as caught:
         from_files(**flags)
     assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
+
+
+@pytest.mark.parametrize(
+    ("flags", "offered"),
+    [({}, False), ({"enable_profiler": True}, True), ({"enable_profiler": False}, False)],
+)
+def test_the_profiler_is_off_unless_it_is_asked_for(
+    flags: dict[str, Value], offered: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The default of TensorFlow Serving's flag is true; here only a written one counts. A directory is not enough."""
+    assert configured(**flags).enable_profiler is offered
+    assert caplog.messages == []
+    assert configured(**flags, profile_dir="/p").profile_dir == "/p"
+    said = "--profile_dir has no effect without --enable_profiler=true"
+    assert (said in caplog.messages) is not offered

@@ -38,6 +38,23 @@ GOOD = 'name: "m" base_path: "/m" model_platform: "tensorflow"'
             model(GOOD + " version_labels { key: 'stable' value: 42 }"),
             (ModelConfig("m", "/m", version_labels={"stable": 42}),),
         ),
+        (model('base_path: "/m" model_platform: "tensorflow"'), (ModelConfig("", "/m"),)),
+        (
+            model('name: "m" base_path: "gs://b/m" model_platform: "tensorflow"'),
+            (ModelConfig("m", "gs://b/m"),),
+        ),
+        (
+            model(GOOD + ' version_labels { key: "" value: -1 } version_labels { key: "a/b:c" value: 1 }'),
+            (ModelConfig("m", "/m", version_labels={"": -1, "a/b:c": 1}),),
+        ),
+        (
+            model(GOOD + " version_labels { key: 'a' value: 1 } version_labels { key: 'a' value: 2 }"),
+            (ModelConfig("m", "/m", version_labels={"a": 2}),),
+        ),
+        (
+            model(GOOD + " model_version_policy { latest { num_versions: 0 } }"),
+            (ModelConfig("m", "/m", version_policy=Latest(1)),),
+        ),
         (model(GOOD + " logging_config {}"), (ModelConfig("m", "/m", logging_config=b""),)),
     ],
 )
@@ -62,6 +79,10 @@ def test_models(text: str, models: ModelSelection) -> None:
         (model('name: "m" base_path: "/m"'), "Illegal setting neither ModelServerConfig::model_type"),
         (model('name: "m" base_path: "/m" model_type: OTHER'), "model_type choice 2 not supported."),
         (
+            model('name: "m" model_platform: "tensorflow"'),
+            "Expected model m to have an absolute path or URI; got base_path()=",
+        ),
+        (
             model('name: "m" base_path: "/m" model_platform: "caffe"'),
             "Model m requests unsupported platform caffe",
         ),
@@ -72,6 +93,18 @@ def test_refusals(text: str, message: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         parse_model_config(text, "/c")
     assert message in caught.value.message
+
+
+def test_the_order_of_the_checks() -> None:
+    """Every name is looked at before any path, and every path before any platform."""
+    no_platform = 'config { name: "a" base_path: "/a" } '
+    relative = 'config { name: "b" base_path: "b" } '
+    for entries, message in [
+        (no_platform + relative, "Expected model b to have an absolute path"),
+        (relative + no_platform * 2, "Illegal to list model a multiple times"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=message):
+            parse_model_config("model_config_list { " + entries + "}", "/c")
 
 
 def test_the_place_of_a_mistake_is_logged(caplog: pytest.LogCaptureFixture) -> None:

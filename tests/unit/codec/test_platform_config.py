@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from pyserve.codec.platform_config import FIELDS, Use, parse_platform_config
-from pyserve.config import TensorFlowOptions
+from pyserve.codec.platform_config import FIELDS, WARMUP_FIELDS, Use, parse_platform_config
+from pyserve.config import PlatformOptions, TensorFlowOptions, TfLiteOptions
 from pyserve.errors import Code, ServingError
 from pyserve.protos import tf, tfs
 
@@ -17,33 +19,53 @@ def platform(fields: str, name: str = "tensorflow", adapter: str = ADAPTER) -> s
     return f'platform_configs {{ key: "{name}" value {{ source_adapter_config {{ [{adapter}] {{ {content} }} }} }} }}'
 
 
+def options(
+    tensorflow: TensorFlowOptions | None = None, *, warmup: bool = False, iterations: int = 0, **tflite: Any
+) -> PlatformOptions:
+    """What a platform is told, from protobuf's defaults."""
+    tflite = {"num_tflite_interpreters_per_pool": 0, **tflite}
+    return PlatformOptions(tensorflow or TensorFlowOptions(), TfLiteOptions(**tflite), warmup, iterations)
+
+
 @pytest.mark.parametrize(
-    ("fields", "options"),
+    ("fields", "expected"),
     [
-        ("", TensorFlowOptions()),
+        ("", options()),
         (
             'saved_model_tags: "serve" saved_model_tags: "gpu"',
-            TensorFlowOptions(saved_model_tags=frozenset({"serve", "gpu"})),
+            options(TensorFlowOptions(saved_model_tags=frozenset({"serve", "gpu"}))),
         ),
-        ('mixed_precision: "bfloat16"', TensorFlowOptions(bfloat16_mixed_precision=True)),
+        ('mixed_precision: "bfloat16"', options(TensorFlowOptions(bfloat16_mixed_precision=True))),
         (
             "session_config { intra_op_parallelism_threads: 2 inter_op_parallelism_threads: 3 "
             "gpu_options { per_process_gpu_memory_fraction: 0.5 allow_growth: true } }",
-            TensorFlowOptions(
-                intra_op_parallelism=2,
-                inter_op_parallelism=3,
-                per_process_gpu_memory_fraction=0.5,
-                session_config=tf.ConfigProto(
-                    gpu_options=tf.GPUOptions(allow_growth=True)
-                ).SerializeToString(),
+            options(
+                TensorFlowOptions(
+                    intra_op_parallelism=2,
+                    inter_op_parallelism=3,
+                    per_process_gpu_memory_fraction=0.5,
+                    session_config=tf.ConfigProto(
+                        gpu_options=tf.GPUOptions(allow_growth=True)
+                    ).SerializeToString(),
+                )
             ),
         ),
-        ("experimental_transient_ram_bytes_during_load: 7", TensorFlowOptions()),
+        ("experimental_transient_ram_bytes_during_load: 7", options()),
+        ("enable_model_warmup: true", options(warmup=True)),
+        (
+            "enable_model_warmup: true model_warmup_options { num_request_iterations { value: 3 } }",
+            options(warmup=True, iterations=3),
+        ),
+        ('model_warmup_options { model_name: "m" model_version: 1 }', options()),
+        (
+            "prefer_tflite_model: true num_tflite_pools: 2 num_tflite_interpreters_per_pool: 3",
+            options(prefer_tflite_model=True, num_tflite_pools=2, num_tflite_interpreters_per_pool=3),
+        ),
     ],
 )
-def test_honoured_fields(fields: str, options: TensorFlowOptions, caplog: pytest.LogCaptureFixture) -> None:
-    """Tags, precision and session options count, thread counts and the GPU share included."""
-    assert parse_platform_config(platform(fields), "/p") == {"tensorflow": options}
+def test_honoured_fields(fields: str, expected: PlatformOptions, caplog: pytest.LogCaptureFixture) -> None:
+    """Tags, precision, session options with thread counts and the GPU share, warm-up and TensorFlow Lite count."""
+    assert parse_platform_config(platform(fields), "/p") == {"tensorflow": expected}
     assert caplog.text == ""
 
 
@@ -51,7 +73,7 @@ def test_platforms_have_names() -> None:
     """Each entry is a platform of its own."""
     text = platform("") + platform('saved_model_tags: "x"', "other")
     found = parse_platform_config(text, "/p")
-    assert found["other"].saved_model_tags == {"x"}
+    assert found["other"].tensorflow.saved_model_tags == {"x"}
     assert found.keys() == {"tensorflow", "other"}
 
 
@@ -59,10 +81,9 @@ def test_platforms_have_names() -> None:
     ("field", "value"),
     [
         ("batching_parameters", "{}"),
-        ("model_warmup_options", "{}"),
-        ("enable_model_warmup", ": true"),
+        ("enable_session_metadata", ": true"),
         ("enable_per_model_batching_params", ": true"),
-        ("num_tflite_pools", ": 2"),
+        ("num_tflite_interpreters", ": 2"),
     ],
 )
 def test_ignored_fields_are_named(field: str, value: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -72,11 +93,22 @@ def test_ignored_fields_are_named(field: str, value: str, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_model_warmup_threads", "{ value: 2 }"), ("enable_all_batch_sizes_warmup", ": true")],
+)
+def test_ignored_fields_of_the_warm_up_are_named(
+    field: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So is one of the messages inside."""
+    parse_platform_config(platform(f"model_warmup_options {{ {field} {value} }}"), "/p")
+    assert f"{field} of platform tensorflow in '/p' is ignored" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("text", "code", "message"),
     [
         ("nonsense", Code.INVALID_ARGUMENT, "Invalid protobuf file: '/p'"),
         (platform('session_target: "grpc://x"'), Code.UNIMPLEMENTED, "sets session_target"),
-        (platform("prefer_tflite_model: true"), Code.UNIMPLEMENTED, "sets prefer_tflite_model"),
         (platform("enable_saved_model_config: true"), Code.UNIMPLEMENTED, "sets enable_saved_model_config"),
         (platform("session_config { isolate_session_state: true }"), Code.INVALID_ARGUMENT, "isolate_session_state"),
         ('platform_configs { key: "t" value {} }', Code.INVALID_ARGUMENT, "t in '/p' is configured by nothing"),
@@ -96,6 +128,7 @@ def test_refusals(text: str, code: Code, message: str) -> None:
 
 
 def test_the_table_has_every_field() -> None:
-    """No field of SessionBundleConfig is without an answer."""
+    """No field of SessionBundleConfig and of ModelWarmupOptions is without an answer."""
     assert FIELDS.keys() == {field.name for field in tfs.SessionBundleConfig.DESCRIPTOR.fields}
+    assert WARMUP_FIELDS.keys() == {field.name for field in tfs.ModelWarmupOptions.DESCRIPTOR.fields}
     assert set(FIELDS.values()) == set(Use)

@@ -43,7 +43,8 @@ class Poller:
             (name, tuple((v.version, v.path.removeprefix(f"{self.root}/"), v.complete) for v in found))
         )
 
-    def _incomplete_reason(self, path: str) -> str | None:
+    def _incomplete_reason(self, platform: str, path: str) -> str | None:
+        assert platform == "tensorflow"
         self.asked.append(path)
         return self.reasons.get(path)
 
@@ -224,7 +225,7 @@ def test_a_poll_does_not_emit_for_models_that_were_removed_meanwhile(poller: Pol
     poller.add("a/1", "b/1")
     poller.source.set_models([poller.model("a"), poller.model("b")])
 
-    def remove(path: str) -> None:
+    def remove(platform: str, path: str) -> None:
         poller.source.set_models([poller.model("b")])
 
     poller.source._incomplete_reason = remove
@@ -310,7 +311,7 @@ def test_a_failing_check_counts_as_incomplete(poller: Poller) -> None:
     """When the backend's check raises the version waits like any incomplete one."""
     poller.add("m/1")
 
-    def fail(path: str) -> str | None:
+    def fail(platform: str, path: str) -> str | None:
         raise FileNotFoundError(path)
 
     poller.source._incomplete_reason = fail

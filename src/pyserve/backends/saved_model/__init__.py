@@ -9,6 +9,7 @@
     backend   what the server holds
     runtime   the import of TensorFlow and its process-wide options; session_options their pure part
     garbage   when Python's cyclic collector may run
+    profile   TensorFlow's profiler
     failures  TensorFlow's exceptions as ServingError
 
 One executor serves every SavedModel: a session on the MetaGraph, fed and fetched by the tensor names of the
