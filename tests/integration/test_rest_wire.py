@@ -247,6 +247,19 @@ def test_the_inflated_size_is_an_option(tmp_path: Path) -> None:
             assert (b"it inflates to more than 1000 bytes" in answer) == (status == b"400")
 
 
+@pytest.mark.parametrize("limit", ["rest_api_max_json_bytes", "max_inflight_bytes"])
+def test_a_bomb_of_nested_lists(tmp_path: Path, limit: str) -> None:
+    """A few kilobytes that inflate to lists within lists are refused before they fill the memory, by either option."""
+    bomb = gzip.compress(b'{"instances": ' + b"[" * 20_000_000)
+    with limited(tmp_path, **{limit: 2**30}) as server, Wire(server.rest_port) as wire:
+        wire.send(post(bomb, b"Content-Encoding: gzip\r\n"))
+        line, _, answer = wire.answer()
+        assert line == b"HTTP/1.1 400 Bad Request"
+        assert f"expected at most {2**30} (--rest_api_max_json_bytes)" in json.loads(answer)["error"]
+        wire.send(post(GOOD))
+        assert wire.answer()[0] == b"HTTP/1.1 200 OK"
+
+
 def test_bytes_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the budget a body waits, then is answered 429 `Client Error`; when others are through it is served."""
     monkeypatch.setattr("pyserve.transport.budget.ByteBudget._wait", _waiting_a_moment())

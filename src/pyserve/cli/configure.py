@@ -161,6 +161,7 @@ def _metrics_path(values: _Values, read_file: Callable[[str], str]) -> str | Non
 _AT_LEAST = {
     "rest_api_max_body_bytes": 1,
     "rest_api_max_inflated_bytes": 1,
+    "rest_api_max_json_bytes": 0,
     "rest_api_idle_timeout_s": 0.001,
     "max_tensor_expansion_bytes": 0,
     "max_inflight_bytes": 0,
@@ -175,6 +176,7 @@ def _limits(values: _Values) -> Limits:
     return Limits(
         rest_api_max_body_bytes=values.integer("rest_api_max_body_bytes"),
         rest_api_max_inflated_bytes=values.integer("rest_api_max_inflated_bytes"),
+        rest_api_max_json_bytes=values.integer("rest_api_max_json_bytes"),
         rest_api_idle_timeout_s=values.number("rest_api_idle_timeout_s"),
         max_tensor_expansion_bytes=values.integer("max_tensor_expansion_bytes"),
         max_inflight_bytes=values.integer("max_inflight_bytes"),

@@ -68,15 +68,16 @@ def test_values() -> None:
         grpc_channel_arguments="a=1",
         rest_api_max_body_bytes=1,
         rest_api_max_inflated_bytes=2,
-        rest_api_idle_timeout_s=3.5,
-        max_tensor_expansion_bytes=4,
-        max_inflight_bytes=5,
-        max_connections=6,
+        rest_api_max_json_bytes=3,
+        rest_api_idle_timeout_s=4.5,
+        max_tensor_expansion_bytes=5,
+        max_inflight_bytes=6,
+        max_connections=7,
     )
     assert config.metrics_path == "/monitoring/prometheus/metrics"
     assert config.enable_grpc_healthcheck_service
     assert config.grpc_channel_arguments == {"a": 1}
-    assert config.limits == Limits(1, 2, 3.5, 4, 5, 6)
+    assert config.limits == Limits(1, 2, 3, 4.5, 5, 6, 7)
 
 
 def test_the_page_needs_rest(caplog: pytest.LogCaptureFixture) -> None:
