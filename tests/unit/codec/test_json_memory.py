@@ -51,6 +51,6 @@ def test_what_is_within_the_limit() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         check_memory(text, estimate - 1)
     assert caught.value.message == (
-        f"The request's JSON of {len(text)} bytes could take {estimate} bytes of memory, expected at most {estimate - 1} "
-        "(--rest_api_max_json_bytes)"
+        f"The request's JSON of {len(text)} bytes could take {estimate} bytes of memory, "
+        f"expected at most {estimate - 1} (--rest_api_max_json_bytes)"
     )
