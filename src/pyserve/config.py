@@ -143,7 +143,7 @@ class Limits:
     Attributes:
         rest_api_max_body_bytes: A REST request's body as it is sent.
         rest_api_max_inflated_bytes: A gzip body after it was inflated.
-        rest_api_max_json_bytes: Memory that a REST body takes as parsed JSON; 0: as `max_inflight_bytes`.
+        rest_api_max_json_bytes: Memory that a REST body takes as parsed JSON; 0: a quarter of the memory.
         rest_api_idle_timeout_s: Silence on a REST connection.
         max_tensor_expansion_bytes: A tensor that carries fewer values than elements.
         max_inflight_bytes: All requests that are not answered yet; 0: a quarter of the memory.

@@ -78,7 +78,7 @@ class FrontEnd:
             self._health = HealthService(welcome, core.model_names, core.serves)
             handlers |= self._health.handlers()
             self._forget_states = core.monitor.subscribe(self._state_changed)
-        max_inflight_bytes = limits.max_inflight_bytes or memory_bytes() // 4
+        quarter = memory_bytes() // 4
         timeout_ms = config.rest_api_timeout_in_ms
         admin = AdminApi(readiness)
         rest = RestApi(
@@ -88,13 +88,13 @@ class FrontEnd:
             timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
             cors=config.rest_api_enable_cors_support,
             inflated_limit=limits.rest_api_max_inflated_bytes,
-            json_limit=limits.rest_api_max_json_bytes or max_inflight_bytes,
+            json_limit=limits.rest_api_max_json_bytes or quarter,
         )
         api: HttpApi = MeteredRest(rest, metering)
         if config.metrics_path is not None:
             registry = core.metrics.registry
             api = WithMetricsPage(api, config.metrics_path, lambda: prometheus.page(registry.metrics()))
-        budget = ByteBudget(max_inflight_bytes)
+        budget = ByteBudget(limits.max_inflight_bytes or quarter)
         max_connections = limits.max_connections or default_max_connections()
         self._grpc = GrpcServer(
             handlers,
