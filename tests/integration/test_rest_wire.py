@@ -155,6 +155,13 @@ def test_expect_100_continue(server: Server) -> None:
         assert (line, json.loads(body)) == (b"HTTP/1.1 200 OK", {"predictions": [3.0]})
 
 
+def test_http_1_0_knows_no_100_continue(server: Server) -> None:
+    """A caller that speaks HTTP/1.0 gets one answer, whatever it expects."""
+    with Wire(server.rest_port) as wire:
+        wire.send(post(GOOD, b"Expect: 100-continue\r\n", version=b"1.0"))
+        assert wire.answer()[0].endswith(b" 200 OK")
+
+
 @pytest.mark.parametrize(
     "body",
     [
