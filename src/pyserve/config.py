@@ -192,7 +192,7 @@ class ServerConfig:
         host: Address to bind; None: what TensorFlow Serving binds.
         grpc_channel_arguments: For grpcio's server, by name.
         enable_grpc_healthcheck_service: Offer grpc.health.v1.
-        metrics_path: URL path of the metrics page on the REST port; None: no page.
+        metrics_path: URL path of the metrics page on the REST and the admin port; None: no page.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         enable_session_run: Let callers run any part of a model's graph.
         num_run_threads: Model runs at the same time; 0: chosen from the cores.

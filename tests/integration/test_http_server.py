@@ -158,7 +158,7 @@ def test_a_port_of_which_half_is_taken() -> None:
             pass
 
 
-@pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 64, "256.0.0.1"])
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "é" * 64, "256.0.0.1"])
 def test_a_host_that_is_none(host: str) -> None:
     """A name that nobody has, or can have, is an error that names it."""
     with pytest.raises(UnavailableError, match=f"cannot bind port 0 of {host}: "), serving(Api(), host=host):

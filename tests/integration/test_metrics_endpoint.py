@@ -23,8 +23,10 @@ LINE = re.compile(
 )
 
 
-def ask(server: Server, target: str, method: str = "GET", body: bytes | None = None) -> tuple[int, str, str]:
-    connection = http.client.HTTPConnection("localhost", server.rest_port or 0, timeout=30)
+def ask(
+    server: Server, target: str, method: str = "GET", body: bytes | None = None, port: int | None = None
+) -> tuple[int, str, str]:
+    connection = http.client.HTTPConnection("localhost", port or server.rest_port or 0, timeout=30)
     try:
         connection.request(method, target, body)
         response = connection.getresponse()
@@ -112,6 +114,17 @@ def test_the_path(tmp_path: Path) -> None:
         assert ask(server, PATH)[:2] == (404, "text/html")
     with function_server(models) as server:
         assert ask(server, PATH)[:2] == (404, "text/html")
+
+
+def test_the_admin_port_has_the_page_too(tmp_path: Path) -> None:
+    """The same page, where callers of models need not reach it; also when REST is off."""
+    models = {"m": add_version(tmp_path, "m")}
+    for rest_api_port in (0, None):
+        with function_server(models, metrics_path=PATH, admin_port=0, rest_api_port=rest_api_port) as server:
+            status, content_type, text = ask(server, PATH, port=server.admin_port)
+            assert (status, content_type) == (200, "text/plain")
+            assert samples(text)
+            assert ask(server, "/healthz", port=server.admin_port)[0] == 200
 
 
 def test_cancelled_calls_count(tmp_path: Path) -> None:

@@ -152,8 +152,10 @@ def _metrics_path(values: _Values, read_file: Callable[[str], str]) -> str | Non
     config_file = values.text("monitoring_config_file")
     if not config_file:
         return None
-    if not values.integer("rest_api_port"):
-        logger.warning("--monitoring_config_file is not read: metrics are served on --rest_api_port")
+    if not values.integer("rest_api_port") and not values.integer("admin_port"):
+        logger.warning(
+            "--monitoring_config_file is not read: metrics are served on --rest_api_port and --admin_port"
+        )
         return None
     return parse_monitoring_config(read_file(config_file), config_file)
 

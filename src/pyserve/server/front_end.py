@@ -90,10 +90,6 @@ class FrontEnd:
             inflated_limit=limits.rest_api_max_inflated_bytes,
             json_limit=limits.rest_api_max_json_bytes or quarter,
         )
-        api: HttpApi = MeteredRest(rest, metering)
-        if config.metrics_path is not None:
-            registry = core.metrics.registry
-            api = WithMetricsPage(api, config.metrics_path, lambda: prometheus.page(registry.metrics()))
         budget = ByteBudget(limits.max_inflight_bytes or quarter)
         max_connections = limits.max_connections or default_max_connections()
         self._grpc = GrpcServer(
@@ -104,7 +100,11 @@ class FrontEnd:
             arguments={_GRPC_MAX_CONNECTIONS: max_connections, **config.grpc_channel_arguments},
         )
 
+        registry = core.metrics.registry
+
         def http_server(api: HttpApi) -> HttpServer:
+            if config.metrics_path is not None:
+                api = WithMetricsPage(api, config.metrics_path, lambda: prometheus.page(registry.metrics()))
             return HttpServer(
                 api,
                 dispatcher,
@@ -114,7 +114,7 @@ class FrontEnd:
                 idle_timeout_s=limits.rest_api_idle_timeout_s,
             )
 
-        self._rest = http_server(api)
+        self._rest = http_server(MeteredRest(rest, metering))
         self._admin = http_server(admin)
         self.grpc_port: int | None = None
         self.rest_port: int | None = None

@@ -254,7 +254,7 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.setblocking(False)
         listener.bind((host, port))
-    except OSError:
+    except BaseException:  # a host that is no name at all is a UnicodeError
         listener.close()
         raise
     return listener

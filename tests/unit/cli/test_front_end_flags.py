@@ -80,8 +80,10 @@ def test_values() -> None:
     assert config.limits == Limits(1, 2, 3, 4.5, 5, 6, 7)
 
 
-def test_the_page_needs_rest(caplog: pytest.LogCaptureFixture) -> None:
-    """Without a REST port the file is not read, and the log says so."""
+@pytest.mark.parametrize("port", ["rest_api_port", "admin_port"])
+def test_the_page_needs_a_port(port: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The REST port and the admin port have it; without either the file is not read, and the log says so."""
+    assert configured(monitoring_config_file="/on", **{port: 1}).metrics_path is not None
     assert configured(monitoring_config_file="/none").metrics_path is None
     assert "metrics are served on --rest_api_port" in caplog.text
 
