@@ -114,7 +114,7 @@ class HttpServer:
         )
         try:
             listener = self._listener = _listener(host, port)
-        except (OSError, UnicodeError) as error:
+        except (OSError, TypeError, ValueError) as error:  # the latter two for what can be no host
             raise UnavailableError(
                 f"cannot bind port {port} of {host or 'every address'}: {error}"
             ) from error
@@ -254,7 +254,7 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.setblocking(False)
         listener.bind((host, port))
-    except BaseException:  # a host that is no name at all is a UnicodeError
+    except BaseException:
         listener.close()
         raise
     return listener
