@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tensorflow_serving.apis import model_management_pb2
 
 from function_servers import FunctionBackend, add_version, function_server
 from grpc_calls import Stubs, predict_request
@@ -125,6 +126,22 @@ def test_the_admin_port_has_the_page_too(tmp_path: Path) -> None:
             assert (status, content_type) == (200, "text/plain")
             assert samples(text)
             assert ask(server, "/healthz", port=server.admin_port)[0] == 200
+
+
+def test_a_model_that_was_there_keeps_its_name(tmp_path: Path) -> None:
+    """Requests for a model that was taken out are counted as its own."""
+    models = {"m": add_version(tmp_path, "m")}
+    with function_server(models, metrics_path=PATH) as server, Stubs(server.grpc_port or 0) as stubs:
+        nothing = model_management_pb2.ReloadConfigRequest()
+        nothing.config.model_config_list.SetInParent()
+        assert stubs.model.HandleReloadConfigRequest(nothing, timeout=30).status.error_code == 0
+        gone = ServableId("m", 1)
+        assert server.monitor.wait(
+            lambda: (seen := server.monitor.state(gone)) is not None and seen.state is State.END, 10
+        )
+        assert ask(server, "/v1/models/m:predict", "POST", b"{}")[0] == 404
+        found = samples(ask(server, PATH)[2])
+    assert found[':tensorflow:serving:request_count{model_name="m",status="NOT_FOUND"}'] == "1"
 
 
 def test_cancelled_calls_count(tmp_path: Path) -> None:
