@@ -7,18 +7,27 @@ made.
 
 from __future__ import annotations
 
+import numpy as np
+
 from pyserve.errors import InvalidArgumentError
 
 # Bytes of memory per character of the text, in CPython 3.11 and rounded up: the value that it begins, ends or
 # separates, its place in the list around it, and what the parser keeps of an array or object that is still open.
 # Characters inside strings are counted too: an estimate may be too high, never much too low.
-_COSTS = {b"[": 200, b"{": 320, b",": 48, b":": 64, b'"': 24}
+_COSTS = {"[": 200, "{": 320, ",": 48, ":": 64, '"': 24}
 _LARGEST = max(_COSTS.values()) + 1
+# The same per byte value, in units that make every cost fit into a byte.
+_UNIT = 8
+_TABLE = bytes(_COSTS.get(chr(value), 0) // _UNIT for value in range(256))
+# Python's lock is let go between pieces of this size.
+_PIECE_BYTES = 1 << 20
 
 
 def memory_estimate(data: bytes) -> int:
     """Bytes of memory, at most, that parsing a JSON text takes; at least its own length."""
-    return len(data) + sum(cost * data.count(mark) for mark, cost in _COSTS.items())
+    pieces = (data[start : start + _PIECE_BYTES] for start in range(0, len(data), _PIECE_BYTES))
+    costs = (np.frombuffer(piece.translate(_TABLE), np.uint8).sum(dtype=np.int64) for piece in pieces)
+    return len(data) + _UNIT * int(sum(costs))
 
 
 def check_memory(data: bytes, limit: int) -> None:

@@ -54,3 +54,9 @@ def test_what_is_within_the_limit() -> None:
         f"The request's JSON of {len(text)} bytes could take {estimate} bytes of memory, "
         f"expected at most {estimate - 1} (--rest_api_max_json_bytes)"
     )
+
+
+def test_a_text_of_many_pieces() -> None:
+    """Every character counts, wherever it stands."""
+    text = b" " * 1_048_575 + b"[[" + b" " * 1_048_575 + b'{":,'
+    assert memory_estimate(text) == len(text) + 2 * 200 + 320 + 24 + 64 + 48
