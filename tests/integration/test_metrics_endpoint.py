@@ -15,7 +15,10 @@ from tensorflow_serving.apis import model_management_pb2
 from function_servers import FunctionBackend, add_version, function_server
 from grpc_calls import Stubs, predict_request
 from pyserve import Server
+from pyserve.codec.tf_record import encode_record
+from pyserve.inference.warmup_file import PATH_IN_VERSION
 from pyserve.lifecycle.monitor import State
+from pyserve.protos import tfs
 from pyserve.servable import ServableId
 
 PATH = "/monitoring/prometheus/metrics"
@@ -142,6 +145,24 @@ def test_a_model_that_was_there_keeps_its_name(tmp_path: Path) -> None:
         assert ask(server, "/v1/models/m:predict", "POST", b"{}")[0] == 404
         found = samples(ask(server, PATH)[2])
     assert found[':tensorflow:serving:request_count{model_name="m",status="NOT_FOUND"}'] == "1"
+
+
+def test_recorded_warm_up_requests(tmp_path: Path) -> None:
+    """Their runs have a latency, under the model's name whatever the record says; requests they are none."""
+    log = tfs.PredictionLog()
+    log.predict_log.request.ParseFromString(
+        predict_request("another", {"x": {"dtype": 1, "shape": [1], "float_val": [1]}}).SerializeToString()
+    )
+    base = add_version(tmp_path, "m")
+    file = base / "1" / PATH_IN_VERSION
+    file.parent.mkdir()
+    file.write_bytes(encode_record(log.SerializeToString()) * 2)
+    with function_server({"m": base}, metrics_path=PATH, num_request_iterations_for_warmup=3) as server:
+        found = samples(ask(server, PATH)[2])
+    prefix = ":tensorflow:serving:"
+    assert found[prefix + 'runtime_latency_count{model_name="m",API="Predict",runtime="TF1"}'] == "6"
+    assert found[f'{prefix}model_warmup_records_read{{model_path="{base}/1",status="OK"}}'] == "2"
+    assert not [name for name in found if name.startswith(prefix + "request_")]
 
 
 def test_cancelled_calls_count(tmp_path: Path) -> None:
