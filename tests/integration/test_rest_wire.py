@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -349,6 +351,30 @@ def test_a_slow_model_is_not_silence(tmp_path: Path) -> None:
         time.sleep(1.2)
         backend.gate.set()
         assert wire.answer()[0] == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1])
+def test_no_time_limit(tmp_path: Path, timeout_ms: int) -> None:
+    """A time limit of nothing is none."""
+    models = {"m": add_version(tmp_path, "m")}
+    with function_server(models, rest_api_timeout_in_ms=timeout_ms) as server, Wire(server.rest_port) as wire:
+        wire.send(post(GOOD))
+        assert wire.answer()[0] == b"HTTP/1.1 200 OK"
+
+
+def test_model_runs_at_the_same_time(tmp_path: Path) -> None:
+    """As many as the option says, which is more than the machine would get by itself."""
+    backend, runs = FunctionBackend(), (os.cpu_count() or 1) + 3
+    models = {"m": add_version(tmp_path, "m", mark="slow")}
+    with function_server(models, backend, num_run_threads=runs + 1) as server, ExitStack() as stack:
+        wires = [stack.enter_context(Wire(server.rest_port)) for _ in range(runs)]
+        for wire in wires:
+            wire.send(post(GOOD))
+        for _ in wires:
+            assert backend.entered.acquire(timeout=10)
+        backend.gate.set()
+        for wire in wires:
+            assert wire.answer()[0] == b"HTTP/1.1 200 OK"
 
 
 def test_an_answer_that_nobody_reads(tmp_path: Path) -> None:
