@@ -152,6 +152,7 @@ class Limits:
     Attributes:
         rest_api_max_body_bytes: A REST request's body as it is sent.
         rest_api_max_inflated_bytes: A gzip body after it was inflated.
+        rest_api_max_json_bytes: Memory that a REST body takes as parsed JSON; 0: a quarter of the memory.
         rest_api_idle_timeout_s: Silence on a REST connection.
         max_tensor_expansion_bytes: A tensor that carries fewer values than elements.
         max_inflight_bytes: All requests that are not answered yet; 0: a quarter of the memory.
@@ -160,6 +161,7 @@ class Limits:
 
     rest_api_max_body_bytes: int = 2**31 - 1
     rest_api_max_inflated_bytes: int = 100 * 2**20
+    rest_api_max_json_bytes: int = 0
     rest_api_idle_timeout_s: float = 50.0
     max_tensor_expansion_bytes: int = 2**28
     max_inflight_bytes: int = 0
@@ -216,7 +218,7 @@ class ServerConfig:
         host: Address to bind; None: what TensorFlow Serving binds.
         grpc_channel_arguments: For grpcio's server, by name.
         enable_grpc_healthcheck_service: Offer grpc.health.v1.
-        metrics_path: URL path of the metrics page on the REST port; None: no page.
+        metrics_path: URL path of the metrics page on the REST and the admin port; None: no page.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         enable_session_run: Let callers run any part of a model's graph.
         enable_profiler: Offer the profiler service.

@@ -200,3 +200,9 @@ def test_a_thousand_starts_leave_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert footprint()[0] == threads
     assert footprint()[1] <= descriptors
     assert footprint()[2] - files == set()
+
+
+def test_a_server_without_models_is_ready(tmp_path: Path) -> None:
+    """Nothing is asked of it, so nothing is missing."""
+    with Server(config(tmp_path, models=()), FunctionBackend()) as server:
+        assert server.readiness().ready

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tensorflow_serving.apis import model_management_pb2
 
 from function_servers import FunctionBackend, add_version, function_server
 from grpc_calls import Stubs, predict_request
 from pyserve import Server
+from pyserve.codec.tf_record import encode_record
+from pyserve.inference.warmup_file import PATH_IN_VERSION
 from pyserve.lifecycle.monitor import State
+from pyserve.protos import tfs
 from pyserve.servable import ServableId
 
 PATH = "/monitoring/prometheus/metrics"
@@ -23,8 +27,10 @@ LINE = re.compile(
 )
 
 
-def ask(server: Server, target: str, method: str = "GET", body: bytes | None = None) -> tuple[int, str, str]:
-    connection = http.client.HTTPConnection("localhost", server.rest_port or 0, timeout=30)
+def ask(
+    server: Server, target: str, method: str = "GET", body: bytes | None = None, port: int | None = None
+) -> tuple[int, str, str]:
+    connection = http.client.HTTPConnection("localhost", port or server.rest_port or 0, timeout=30)
     try:
         connection.request(method, target, body)
         response = connection.getresponse()
@@ -112,6 +118,51 @@ def test_the_path(tmp_path: Path) -> None:
         assert ask(server, PATH)[:2] == (404, "text/html")
     with function_server(models) as server:
         assert ask(server, PATH)[:2] == (404, "text/html")
+
+
+def test_the_admin_port_has_the_page_too(tmp_path: Path) -> None:
+    """The same page, where callers of models need not reach it; also when REST is off."""
+    models = {"m": add_version(tmp_path, "m")}
+    for rest_api_port in (0, None):
+        with function_server(models, metrics_path=PATH, admin_port=0, rest_api_port=rest_api_port) as server:
+            status, content_type, text = ask(server, PATH, port=server.admin_port)
+            assert (status, content_type) == (200, "text/plain")
+            assert samples(text)
+            assert ask(server, "/healthz", port=server.admin_port)[0] == 200
+
+
+def test_a_model_that_was_there_keeps_its_name(tmp_path: Path) -> None:
+    """Requests for a model that was taken out are counted as its own."""
+    models = {"m": add_version(tmp_path, "m")}
+    with function_server(models, metrics_path=PATH) as server, Stubs(server.grpc_port or 0) as stubs:
+        nothing = model_management_pb2.ReloadConfigRequest()
+        nothing.config.model_config_list.SetInParent()
+        assert stubs.model.HandleReloadConfigRequest(nothing, timeout=30).status.error_code == 0
+        gone = ServableId("m", 1)
+        assert server.monitor.wait(
+            lambda: (seen := server.monitor.state(gone)) is not None and seen.state is State.END, 10
+        )
+        assert ask(server, "/v1/models/m:predict", "POST", b"{}")[0] == 404
+        found = samples(ask(server, PATH)[2])
+    assert found[':tensorflow:serving:request_count{model_name="m",status="NOT_FOUND"}'] == "1"
+
+
+def test_recorded_warm_up_requests(tmp_path: Path) -> None:
+    """Their runs have a latency, under the model's name whatever the record says; requests they are none."""
+    log = tfs.PredictionLog()
+    log.predict_log.request.ParseFromString(
+        predict_request("another", {"x": {"dtype": 1, "shape": [1], "float_val": [1]}}).SerializeToString()
+    )
+    base = add_version(tmp_path, "m")
+    file = base / "1" / PATH_IN_VERSION
+    file.parent.mkdir()
+    file.write_bytes(encode_record(log.SerializeToString()) * 2)
+    with function_server({"m": base}, metrics_path=PATH, num_request_iterations_for_warmup=3) as server:
+        found = samples(ask(server, PATH)[2])
+    prefix = ":tensorflow:serving:"
+    assert found[prefix + 'runtime_latency_count{model_name="m",API="Predict",runtime="TF1"}'] == "6"
+    assert found[f'{prefix}model_warmup_records_read{{model_path="{base}/1",status="OK"}}'] == "2"
+    assert not [name for name in found if name.startswith(prefix + "request_")]
 
 
 def test_cancelled_calls_count(tmp_path: Path) -> None:

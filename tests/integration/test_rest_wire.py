@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -155,6 +157,13 @@ def test_expect_100_continue(server: Server) -> None:
         assert (line, json.loads(body)) == (b"HTTP/1.1 200 OK", {"predictions": [3.0]})
 
 
+def test_http_1_0_knows_no_100_continue(server: Server) -> None:
+    """A caller that speaks HTTP/1.0 gets one answer, whatever it expects."""
+    with Wire(server.rest_port) as wire:
+        wire.send(post(GOOD, b"Expect: 100-continue\r\n", version=b"1.0"))
+        assert wire.answer()[0].endswith(b" 200 OK")
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -247,6 +256,22 @@ def test_the_inflated_size_is_an_option(tmp_path: Path) -> None:
             assert (b"it inflates to more than 1000 bytes" in answer) == (status == b"400")
 
 
+@pytest.mark.parametrize("limits", [{"rest_api_max_json_bytes": 2**30}, {}], ids=["option", "memory"])
+def test_a_bomb_of_nested_lists(
+    tmp_path: Path, limits: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kilobytes that inflate to lists within lists are refused before they fill the memory, or the option's."""
+    monkeypatch.setattr("pyserve.server.front_end.memory_bytes", lambda: 2**32)
+    bomb = gzip.compress(b'{"instances": ' + b"[" * 20_000_000)
+    with limited(tmp_path, **limits) as server, Wire(server.rest_port) as wire:
+        wire.send(post(bomb, b"Content-Encoding: gzip\r\n"))
+        line, _, answer = wire.answer()
+        assert line == b"HTTP/1.1 400 Bad Request"
+        assert f"expected at most {2**30} (--rest_api_max_json_bytes)" in json.loads(answer)["error"]
+        wire.send(post(GOOD))
+        assert wire.answer()[0] == b"HTTP/1.1 200 OK"
+
+
 def test_bytes_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the budget a body waits, then is answered 429 `Client Error`; when others are through it is served."""
     monkeypatch.setattr("pyserve.transport.budget.ByteBudget._wait", _waiting_a_moment())
@@ -326,6 +351,30 @@ def test_a_slow_model_is_not_silence(tmp_path: Path) -> None:
         time.sleep(1.2)
         backend.gate.set()
         assert wire.answer()[0] == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1])
+def test_no_time_limit(tmp_path: Path, timeout_ms: int) -> None:
+    """A time limit of nothing is none."""
+    models = {"m": add_version(tmp_path, "m")}
+    with function_server(models, rest_api_timeout_in_ms=timeout_ms) as server, Wire(server.rest_port) as wire:
+        wire.send(post(GOOD))
+        assert wire.answer()[0] == b"HTTP/1.1 200 OK"
+
+
+def test_model_runs_at_the_same_time(tmp_path: Path) -> None:
+    """As many as the option says, which is more than the machine would get by itself."""
+    backend, runs = FunctionBackend(), (os.cpu_count() or 1) + 3
+    models = {"m": add_version(tmp_path, "m", mark="slow")}
+    with function_server(models, backend, num_run_threads=runs + 1) as server, ExitStack() as stack:
+        wires = [stack.enter_context(Wire(server.rest_port)) for _ in range(runs)]
+        for wire in wires:
+            wire.send(post(GOOD))
+        for _ in wires:
+            assert backend.entered.acquire(timeout=10)
+        backend.gate.set()
+        for wire in wires:
+            assert wire.answer()[0] == b"HTTP/1.1 200 OK"
 
 
 def test_an_answer_that_nobody_reads(tmp_path: Path) -> None:

@@ -161,8 +161,10 @@ def _metrics_path(values: _Values, read_file: Callable[[str], str]) -> str | Non
     config_file = values.text("monitoring_config_file")
     if not config_file:
         return None
-    if not values.integer("rest_api_port"):
-        logger.warning("--monitoring_config_file is not read: metrics are served on --rest_api_port")
+    if not values.integer("rest_api_port") and not values.integer("admin_port"):
+        logger.warning(
+            "--monitoring_config_file is not read: metrics are served on --rest_api_port and --admin_port"
+        )
         return None
     return parse_monitoring_config(read_file(config_file), config_file)
 
@@ -170,6 +172,7 @@ def _metrics_path(values: _Values, read_file: Callable[[str], str]) -> str | Non
 _AT_LEAST = {
     "rest_api_max_body_bytes": 1,
     "rest_api_max_inflated_bytes": 1,
+    "rest_api_max_json_bytes": 0,
     "rest_api_idle_timeout_s": 0.001,
     "max_tensor_expansion_bytes": 0,
     "max_inflight_bytes": 0,
@@ -184,6 +187,7 @@ def _limits(values: _Values) -> Limits:
     return Limits(
         rest_api_max_body_bytes=values.integer("rest_api_max_body_bytes"),
         rest_api_max_inflated_bytes=values.integer("rest_api_max_inflated_bytes"),
+        rest_api_max_json_bytes=values.integer("rest_api_max_json_bytes"),
         rest_api_idle_timeout_s=values.number("rest_api_idle_timeout_s"),
         max_tensor_expansion_bytes=values.integer("max_tensor_expansion_bytes"),
         max_inflight_bytes=values.integer("max_inflight_bytes"),

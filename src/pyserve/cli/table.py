@@ -157,6 +157,9 @@ FLAGS: tuple[Flag, ...] = (
     _own("drain_timeout_s", FLOAT, 25.0, "seconds that requests in flight may take to finish at shutdown"),
     _own("rest_api_max_body_bytes", INT64, 2**31 - 1, "size of a REST request's body as it is sent"),
     _own("rest_api_max_inflated_bytes", INT64, 100 * 2**20, "size of a gzip body after inflating"),
+    _own(
+        "rest_api_max_json_bytes", INT64, 0, "memory that a REST body may take as parsed JSON; 0: a quarter of all"
+    ),
     _own("rest_api_idle_timeout_s", FLOAT, 50.0, "seconds that a REST connection may be silent"),
     _own(
         "max_tensor_expansion_bytes", INT64, 2**28,

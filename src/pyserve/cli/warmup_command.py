@@ -22,10 +22,16 @@ def run(program: str, arguments: Sequence[str]) -> int:
     options = _parser(program).parse_args(arguments)
     try:
         code: int = options.action(options)
+    except OSError as error:
+        return _failed(program, file_error(error))
     except ServingError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return EXIT_PROBLEM
+        return _failed(program, error)
     return code
+
+
+def _failed(program: str, error: ServingError) -> int:
+    print(f"{program}: {error}", file=sys.stderr)
+    return EXIT_PROBLEM
 
 
 def _parser(program: str) -> argparse.ArgumentParser:

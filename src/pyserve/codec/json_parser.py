@@ -153,8 +153,10 @@ class _Parser:
                     found = self._numeric.array(position) if byte == 0x5B else None
                     if found is None:
                         stack.append((after, items, pairs, key))
-                        items, pairs = [], []
-                        state = _ARRAY_START if byte == 0x5B else _OBJECT_START
+                        if byte == 0x5B:
+                            items, state = [], _ARRAY_START
+                        else:
+                            pairs, state = [], _OBJECT_START
                         position += 1
                         continue
                     value, position = found

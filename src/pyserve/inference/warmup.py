@@ -42,6 +42,7 @@ class WarmUp:
         check_method_name: Hold recorded requests to it (`--enable_signature_method_name_check`).
         batch_sizes: With how many rows of zeros; by default one.
         run: Answers a recorded request's task before it returns; by default on the loading thread, at once.
+        on_run: Told of each successful run of a recorded Predict, Classify or Regress, and which of them it was.
         on_replayed: Told when the end of a file of records is reached.
     """
 
@@ -54,6 +55,7 @@ class WarmUp:
         check_method_name: bool = False,
         batch_sizes: BatchSizes = lambda id, path: (1,),
         run: Callable[[Task], None] = Task.run,
+        on_run: Callable[[Task, str], None] | None = None,
         on_replayed: Callable[[Replayed], None] | None = None,
     ) -> None:
         self._from_file = from_file
@@ -62,6 +64,7 @@ class WarmUp:
         self._check_method_name = check_method_name
         self._batch_sizes = batch_sizes
         self._run = run
+        self._on_run = on_run
         self._on_replayed = on_replayed
 
     def __call__(self, id: ServableId, path: str, servable: Servable) -> None:
@@ -71,7 +74,7 @@ class WarmUp:
             ServingError: A recorded request failed, or the file is damaged.
         """
         if self._from_file:
-            target = Target(id, servable, self._check_method_name, self._run)
+            target = Target(id, servable, self._check_method_name, self._run, self._on_run)
             run = functools.partial(replay, target)
             if replay_file(path, run, iterations=self._iterations, on_replayed=self._on_replayed):
                 return

@@ -7,6 +7,7 @@ TensorFlow Serving (servables/tensorflow/saved_model_warmup_util.cc, in its sing
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ def replay_file(
         ServingError: A record's own failure.
     """
     file = Path(path) / PATH_IN_VERSION
-    if not file.exists():
+    # As in TensorFlow Serving, a directory that may not be searched has no such file.
+    if not os.path.exists(file):  # noqa: PTH110  # Path's own would raise there
         logger.info("No warmup data file found at %s", file)
         return False
     started = clock()

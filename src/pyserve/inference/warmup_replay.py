@@ -9,6 +9,7 @@ wrong with it is reported in the same words.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -37,27 +38,32 @@ class Target:
         servable: Loaded, and not available to requests.
         check_method_name: `--enable_signature_method_name_check`.
         run: Answers a task before it returns; by default on this thread, at once.
+        on_run: Told of each successful run of Predict, Classify or Regress, and which of them it was.
     """
 
     id: ServableId
     servable: Servable
     check_method_name: bool = False
     run: Callable[[Task], None] = Task.run
+    on_run: Callable[[Task, str], None] | None = None
 
     def open(self) -> OpenRequest:
         """Begin a request as the router would; the loader keeps the servable alive meanwhile."""
         return OpenRequest(ServableHandle(self.id, self.servable, lambda: None), self.check_method_name)
 
-    def answer(self, task: Task) -> dict[str, Array]:
-        """Run a task and wait for its outputs.
+    def answer(self, task: Task, api: str = "") -> dict[str, Array]:
+        """Run a task and wait for its outputs. `api`: what `on_run` is told; empty: nothing.
 
         Raises:
             ServingError: What the model, or what stands before it, said.
         """
+        task.submitted_at = time.perf_counter()
         self.run(task)
         if task.error is not None:
             raise task.error
         assert task.result is not None
+        if api and self.on_run is not None:
+            self.on_run(task, api)
         return task.result
 
 
@@ -90,25 +96,25 @@ def _predict(target: Target, log: tfs.PredictionLog) -> None:
         inputs = {alias: message.array(alias) for alias in message.aliases if alias in signature.inputs}
         rules.check_known_names(signature, message.aliases)
         task = request.task(signature, inputs, message.output_filter, None)
-    target.answer(task)
+    target.answer(task, "Predict")
 
 
 def _classify(target: Target, log: tfs.PredictionLog) -> None:
-    _infer(target, CLASSIFY, log.classify_log.request, "ClassificationRequest")
+    _infer(target, CLASSIFY, "Classify", log.classify_log.request, "ClassificationRequest")
 
 
 def _regress(target: Target, log: tfs.PredictionLog) -> None:
-    _infer(target, REGRESS, log.regress_log.request, "RegressionRequest")
+    _infer(target, REGRESS, "Regress", log.regress_log.request, "RegressionRequest")
 
 
-def _infer(target: Target, method: Method, message: Message, kind: str) -> None:
+def _infer(target: Target, method: Method, api: str, message: Message, kind: str) -> None:
     request = decode_examples_request(message.SerializeToString(), kind)
     spec = request.model_spec or ModelSpec()
     with target.open() as opened:
         plan = opened.plan(method, spec.signature_name)
         examples = request.examples.array()
         task = opened.examples_task([plan], examples, None)
-    method.result(target.answer(task), len(examples))
+    method.result(target.answer(task, api), len(examples))
 
 
 def _multi_inference(target: Target, log: tfs.PredictionLog) -> None:

@@ -68,3 +68,7 @@ class ServingMetrics:
         saved_model = "/tensorflow/cc/saved_model/"
         self.load_attempt_count = registry.counter(saved_model + "load_attempt_count", "model_path", "status")
         self.load_latency = registry.counter(saved_model + "load_latency", "model_path")
+
+    def model_ran(self, name: str, api: str, seconds: float) -> None:
+        """A model ran for Predict, Classify or Regress, in this time."""
+        self.runtime_latency.observe((name, api, RUNTIME), seconds * 1e6)

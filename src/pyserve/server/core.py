@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from pyserve.batching.scheduler import Scheduler
+from pyserve.batching.task import Task
 from pyserve.codec.model_config import read_model_config
 from pyserve.config import ServerConfig
 from pyserve.inference.model_service import ModelService
@@ -170,6 +171,9 @@ class Core:
         idle = self.scheduler.stop(timeout_s)
         return self.manager.stop(timeout_s) and idle
 
+    def _on_warm_up_run(self, task: Task, api: str) -> None:
+        self.metrics.model_ran(task.handle.id.name, api, task.answered_at - task.submitted_at)
+
     def _on_replayed(self, replayed: Replayed) -> None:
         labels = (replayed.model_path, str(replayed.status))
         self.metrics.model_warmup_latency.observe(labels, replayed.duration_s * 1e6)
@@ -196,6 +200,7 @@ class Core:
             iterations=options.num_request_iterations_for_warmup,
             from_signature=self._config.warmup_from_signature,
             check_method_name=self._config.enable_signature_method_name_check,
+            on_run=self._on_warm_up_run,
             on_replayed=self._on_replayed,
         )
         warm_up(id, path, servable)

@@ -82,6 +82,7 @@ class FrontEnd:
             self._health = HealthService(welcome, core.model_names, core.serves)
             handlers |= self._health.handlers()
             self._forget_states = core.monitor.subscribe(self._state_changed)
+        quarter = memory_bytes() // 4
         timeout_ms = config.rest_api_timeout_in_ms
         admin = AdminApi(readiness)
         rest = RestApi(
@@ -91,12 +92,9 @@ class FrontEnd:
             timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
             cors=config.rest_api_enable_cors_support,
             inflated_limit=limits.rest_api_max_inflated_bytes,
+            json_limit=limits.rest_api_max_json_bytes or quarter,
         )
-        api: HttpApi = MeteredRest(rest, metering)
-        if config.metrics_path is not None:
-            registry = core.metrics.registry
-            api = WithMetricsPage(api, config.metrics_path, lambda: prometheus.page(registry.metrics()))
-        budget = ByteBudget(limits.max_inflight_bytes or memory_bytes() // 4)
+        budget = ByteBudget(limits.max_inflight_bytes or quarter)
         max_connections = limits.max_connections or default_max_connections()
         self._grpc = GrpcServer(
             handlers,
@@ -106,7 +104,11 @@ class FrontEnd:
             arguments={_GRPC_MAX_CONNECTIONS: max_connections, **config.grpc_channel_arguments},
         )
 
+        registry = core.metrics.registry
+
         def http_server(api: HttpApi) -> HttpServer:
+            if config.metrics_path is not None:
+                api = WithMetricsPage(api, config.metrics_path, lambda: prometheus.page(registry.metrics()))
             return HttpServer(
                 api,
                 dispatcher,
@@ -116,7 +118,7 @@ class FrontEnd:
                 idle_timeout_s=limits.rest_api_idle_timeout_s,
             )
 
-        self._rest = http_server(api)
+        self._rest = http_server(MeteredRest(rest, metering))
         self._admin = http_server(admin)
         self.grpc_port: int | None = None
         self.rest_port: int | None = None

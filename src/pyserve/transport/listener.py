@@ -30,6 +30,7 @@ def listen_on(host: str | None, port: int) -> socket.socket:
 
     Raises:
         OSError: It cannot be bound.
+        TypeError, ValueError: `host` can be no host.
     """
     if host is not None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -74,7 +75,7 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.setblocking(False)
         listener.bind((host, port))
-    except OSError:
+    except BaseException:
         listener.close()
         raise
     return listener

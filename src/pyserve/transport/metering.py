@@ -18,7 +18,7 @@ from pyserve.batching.task import Task
 from pyserve.codec.requested_model import requested_model
 from pyserve.errors import Code, Status
 from pyserve.inference.call import Blocking, Call, Handler, Work
-from pyserve.observe.serving_metrics import RUNTIME, ServingMetrics
+from pyserve.observe.serving_metrics import ServingMetrics
 from pyserve.transport import rest_url
 from pyserve.transport.http import HttpApi, HttpRequest, HttpResponse
 from pyserve.transport.rest import is_api_request
@@ -121,8 +121,7 @@ class Metering:
     def ran(self, task: Task, name: str, api: str) -> None:
         """The time that the model took, its wait for a thread or a batch included, if it succeeded."""
         if task.result is not None and task.error is None:
-            micros = (task.answered_at - task.submitted_at) * _MICROSECONDS
-            self._metrics.runtime_latency.observe((name, api, RUNTIME), micros)
+            self._metrics.model_ran(name, api, task.answered_at - task.submitted_at)
 
 
 class MeteredRest:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 
 from pyserve.codec.json_examples import ExamplesDocument
+from pyserve.codec.json_memory import check_memory
 from pyserve.codec.json_predict import PredictDocument
 from pyserve.codec.json_writer import error_body, predict_body, result_body
 from pyserve.codec.model_json import metadata_body, status_body
@@ -33,6 +34,8 @@ _CORS_HEADERS = (
 )
 # TensorFlow Serving's limit of an inflated request body.
 INFLATED_LIMIT_BYTES = 100 * 1024 * 1024
+# A server chooses by its memory.
+JSON_LIMIT_BYTES = 1 << 30
 
 
 def is_api_request(request: HttpRequest) -> bool:
@@ -50,6 +53,7 @@ class RestApi:
         timeout_s: Limit of a model run; None: no limit.
         cors: Send CORS headers with each answer under `/v1/`.
         inflated_limit: How large, in bytes, a gzip body may become.
+        json_limit: How much memory, in bytes, a body may take as parsed JSON.
         clock: `time.monotonic`.
     """
 
@@ -62,6 +66,7 @@ class RestApi:
         timeout_s: float | None,
         cors: bool,
         inflated_limit: int = INFLATED_LIMIT_BYTES,
+        json_limit: int = JSON_LIMIT_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prediction = prediction
@@ -70,6 +75,7 @@ class RestApi:
         self._timeout_s = timeout_s
         self._headers = _CORS_HEADERS if cors else ()
         self._inflated_limit = inflated_limit
+        self._json_limit = json_limit
         self._clock = clock
 
     def begin(self, request: HttpRequest) -> HttpResponse | Call[HttpResponse]:
@@ -96,10 +102,10 @@ class RestApi:
                     raise InvalidArgumentError("Missing model name in request.")
                 return self._metadata(target)
             case "predict":
-                return self._predict(target, inflated(request, self._inflated_limit))
+                return self._predict(target, self._json(request))
             case verb:
                 method = CLASSIFY if verb == "classify" else REGRESS
-                return self._examples(target, method, inflated(request))
+                return self._examples(target, method, self._json(request))
 
     def error(self, status: Status) -> HttpResponse:
         """The response that reports a failure."""
@@ -123,6 +129,12 @@ class RestApi:
     def _metadata(self, target: rest_url.Target) -> HttpResponse:
         found = self._models.metadata(target.name, target.version, target.label)
         return self._ok(metadata_body(found.id.name, found.id.version, found.signature_def_map))
+
+    def _json(self, request: HttpRequest) -> bytes:
+        """The request's JSON text, of a size that may be parsed."""
+        text = inflated(request, self._inflated_limit)
+        check_memory(text, self._json_limit)
+        return text
 
     def _predict(self, target: rest_url.Target, body: bytes) -> Call[HttpResponse]:
         document = PredictDocument.parse(body)
@@ -152,7 +164,7 @@ class RestApi:
         return None if self._timeout_s is None else self._clock() + self._timeout_s
 
 
-def inflated(request: HttpRequest, limit: int = INFLATED_LIMIT_BYTES) -> bytes:
+def inflated(request: HttpRequest, limit: int) -> bytes:
     """The request's body without gzip coding.
 
     TensorFlow Serving treats a body that it cannot inflate as empty; the text here begins like the error that

@@ -61,6 +61,7 @@ def test_unknown(name: str, said: str, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_main(capsys: pytest.CaptureFixture[str]) -> None:
     """`pyserve --help` lists every command, and `pyserve COMMAND` calls it."""
+    assert main(["-h"]) == 0
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"\t{command.name} " in text for command in COMMANDS)

@@ -41,6 +41,7 @@ def test_defaults_are_those_of_tensorflow_serving() -> None:
         ({"port": 0, "model_base_path": ""}, Code.INVALID_ARGUMENT, "At least one of"),
         ({"port": 70000}, Code.INVALID_ARGUMENT, "--port must be between 0 and 65535; was 70000"),
         ({"rest_api_port": -1}, Code.INVALID_ARGUMENT, "--rest_api_port must be"),
+        ({"admin_port": 65536}, Code.INVALID_ARGUMENT, "--admin_port must be"),
         ({"model_base_path": ""}, Code.INVALID_ARGUMENT, "Both server_options.model_base_path and"),
         (
             {"model_base_path": "rel"},
@@ -84,8 +85,16 @@ def test_parallelism(intra: int, inter: int, session: int, threads: tuple[int, i
 
 
 def test_tags_are_a_set() -> None:
-    """`--saved_model_tags` splits at commas."""
+    """`--saved_model_tags` splits at commas; without any tag it is the default."""
     assert configured(saved_model_tags="serve,gpu").tensorflow.saved_model_tags == {"serve", "gpu"}
+    assert configured(saved_model_tags="a,,b,").tensorflow.saved_model_tags == {"a", "b"}
+    assert configured(saved_model_tags="").tensorflow.saved_model_tags == {"serve"}
+
+
+def test_ports_that_are_off() -> None:
+    """0 turns a port off; gRPC's only beside a socket."""
+    config = configured(port=0, grpc_socket_path="/s", rest_api_port=0, admin_port=0)
+    assert (config.port, config.rest_api_port, config.admin_port) == (None, None, None)
 
 
 def test_a_config_file_replaces_the_single_model() -> None:

@@ -60,6 +60,7 @@ def test_values(arguments: list[str], values: dict[str, object]) -> None:
         (["--port=1.5"], "Couldn't interpret value --port=1.5 for flag port."),
         (["--port="], "Couldn't interpret value --port= for flag port."),
         (["--port=2147483648"], "--port=2147483648"),
+        (["--port=" + "9" * 5000], "--port=999"),
         (["--port"], "Couldn't interpret value --port for flag port."),
         (["--port", "--name=x"], "Couldn't interpret value --port for flag port."),
         (["--load_retry_interval_micros=9223372036854775808"], "for flag load_retry_interval_micros."),

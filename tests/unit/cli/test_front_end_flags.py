@@ -68,19 +68,22 @@ def test_values() -> None:
         grpc_channel_arguments="a=1",
         rest_api_max_body_bytes=1,
         rest_api_max_inflated_bytes=2,
-        rest_api_idle_timeout_s=3.5,
-        max_tensor_expansion_bytes=4,
-        max_inflight_bytes=5,
-        max_connections=6,
+        rest_api_max_json_bytes=3,
+        rest_api_idle_timeout_s=4.5,
+        max_tensor_expansion_bytes=5,
+        max_inflight_bytes=6,
+        max_connections=7,
     )
     assert config.metrics_path == "/monitoring/prometheus/metrics"
     assert config.enable_grpc_healthcheck_service
     assert config.grpc_channel_arguments == {"a": 1}
-    assert config.limits == Limits(1, 2, 3.5, 4, 5, 6)
+    assert config.limits == Limits(1, 2, 3, 4.5, 5, 6, 7)
 
 
-def test_the_page_needs_rest(caplog: pytest.LogCaptureFixture) -> None:
-    """Without a REST port the file is not read, and the log says so."""
+@pytest.mark.parametrize("port", ["rest_api_port", "admin_port"])
+def test_the_page_needs_a_port(port: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The REST port and the admin port have it; without either the file is not read, and the log says so."""
+    assert configured(monitoring_config_file="/on", **{port: 1}).metrics_path is not None
     assert configured(monitoring_config_file="/none").metrics_path is None
     assert "metrics are served on --rest_api_port" in caplog.text
 

@@ -240,6 +240,29 @@ def test_tasks_go_where_they_are_told() -> None:
     assert len(model.calls) == 1
 
 
+def test_successful_runs_are_told() -> None:
+    """Predict, Classify and Regress each with its name and its time; MultiInference and failures not."""
+    heard: list[tuple[str, str]] = []
+
+    def note(task: Task, api: str) -> None:
+        assert 0 < task.submitted_at <= task.answered_at
+        heard.append((task.signature_key, api))
+
+    target = Target(ID, Model().servable, on_run=note)
+    classify, regress, multi = tfs.PredictionLog(), tfs.PredictionLog(), tfs.PredictionLog()
+    for request, key in ((classify.classify_log.request, "c"), (regress.regress_log.request, "r")):
+        request.model_spec.signature_name = key
+        with_examples(request, 1)
+    task = multi.multi_inference_log.request.tasks.add(method_name=CLASSIFY_METHOD)
+    task.model_spec.name, task.model_spec.signature_name = "m", "c"
+    with_examples(multi.multi_inference_log.request, 1)
+    for log in (predict(floats(1)), classify, regress, multi):
+        replay(target, log)
+    with pytest.raises(ServingError):
+        replay(target, predict(floats(-1)))
+    assert heard == [("serving_default", "Predict"), ("c", "Classify"), ("r", "Regress")]
+
+
 def test_every_kind_of_record_is_decided() -> None:
     """Each kind of record that there is can be replayed, except the two that TensorFlow Serving refuses."""
     kinds = {field.name for field in tfs.PredictionLog.DESCRIPTOR.oneofs_by_name["log_type"].fields}

@@ -23,7 +23,7 @@ from pyserve.lifecycle.monitor import Monitor
 from pyserve.servable import ServableHandle, ServableId, TensorSpec
 from pyserve.transport.admin import AdminApi, Readiness
 from pyserve.transport.http import HttpRequest, HttpResponse, html_error
-from pyserve.transport.rest import RestApi, inflated
+from pyserve.transport.rest import INFLATED_LIMIT_BYTES, JSON_LIMIT_BYTES, RestApi, inflated
 
 OK_BODY = b'{"instances": [1.0, 2.0]}'
 
@@ -40,6 +40,8 @@ class House:
         timeout_s: float | None = 30.0,
         *,
         cors: bool = False,
+        inflated_limit: int = INFLATED_LIMIT_BYTES,
+        json_limit: int = JSON_LIMIT_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         spec = TensorSpec("x", dtypes.FLOAT, (None,))
@@ -53,6 +55,8 @@ class House:
             AdminApi(lambda: Readiness(True)),
             timeout_s=timeout_s,
             cors=cors,
+            inflated_limit=inflated_limit,
+            json_limit=json_limit,
             clock=clock,
         )
 
@@ -172,7 +176,7 @@ def test_inflating() -> None:
     """Only a body that says it is gzip is inflated."""
 
     def body(coding: str, data: bytes) -> bytes:
-        return inflated(HttpRequest("POST", "/", {"Content-Encoding": coding}, data))
+        return inflated(HttpRequest("POST", "/", {"Content-Encoding": coding}, data), 100)
 
     assert body("", b"x") == b"x"
     assert body("identity", b"x") == b"x"
@@ -184,6 +188,29 @@ def test_inflating() -> None:
         assert caught.value.message.startswith(
             "JSON Parse error: The document is empty (gzip request body refused:"
         )
+
+
+@pytest.mark.parametrize("verb", ["predict", "classify", "regress"])
+def test_the_inflated_size_is_limited_for_each_verb(verb: str) -> None:
+    """The option holds for every request with a body, and its value is named."""
+    body = gzip.compress(b" " * 101)
+    answer = House(inflated_limit=100).ask(
+        "POST", f"/v1/models/m:{verb}", body, **{"Content-Encoding": "gzip"}
+    )
+    assert answer.status == 400
+    assert "it inflates to more than 100 bytes" in json.loads(answer.body)["error"]
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize("verb", ["predict", "classify", "regress"])
+def test_json_that_would_fill_the_memory(verb: str, coding: str) -> None:
+    """Nested lists cost a hundred times their text, also behind gzip; they are refused before they are made."""
+    text = b'{"instances": ' + b"[" * 1_000_000
+    body = gzip.compress(text) if coding else text
+    house = House(json_limit=10_000_000)
+    answer = house.ask("POST", f"/v1/models/m:{verb}", body, **{"Content-Encoding": coding})
+    assert answer.status == 400
+    assert "(--rest_api_max_json_bytes)" in json.loads(answer.body)["error"]
 
 
 def test_html_pages() -> None:

@@ -13,6 +13,7 @@ from pyserve.errors import (
     ResourceExhaustedError,
     ServingError,
     error_for,
+    file_error,
 )
 
 MAX_MESSAGE_CHARS = 8192
@@ -44,6 +45,8 @@ def to_serving_error(error: BaseException) -> ServingError:
     code, message = getattr(error, "error_code", None), getattr(error, "message", None)
     if isinstance(code, int) and isinstance(message, str):
         return error_for(code, bare_text(message))
+    if isinstance(error, OSError) and error.filename is not None:
+        return file_error(error)
     if isinstance(error, MemoryError):
         return ResourceExhaustedError("Not enough memory to run the model")
     if isinstance(error, KeyError) and error.args:

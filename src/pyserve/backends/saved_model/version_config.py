@@ -14,7 +14,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from pyserve.config import TensorFlowOptions
-from pyserve.errors import Code, Status
+from pyserve.errors import Code, Status, file_error
 from pyserve.protos import tf, tfs
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def options_of_version(directory: Path, options: TensorFlowOptions) -> TensorFlo
     except FileNotFoundError:
         return options
     except OSError as error:
-        _log.error("Failed to load saved model config: %s", Status(Code.UNKNOWN, f"{path}; {error.strerror}"))
+        _log.error("Failed to load saved model config: %s", file_error(error))
         return options
     except DecodeError:
         status = Status(Code.DATA_LOSS, f"Can't parse {path} as binary proto")

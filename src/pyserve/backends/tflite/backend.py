@@ -38,6 +38,6 @@ class TfLiteBackend:
     def incomplete_reason(self, path: str) -> str | None:
         """What a version still lacks; None when nothing is known to be missing. Never raises."""
         file = Path(path) / FILE_NAME
-        if file.is_file():
+        if os.path.isfile(file):  # noqa: PTH113  # Path's own raises where a directory may not be searched
             return incomplete_reason(file)
         return self._saved_models.incomplete_reason(path)

@@ -41,13 +41,13 @@ class TfLiteLoader:
             ServingError: The file cannot be read, is no model, or needs what TensorFlow Lite does not have; or what
                 the SavedModel's loader said.
         """
-        if not self._file.exists():
-            return self._otherwise.load()
         try:
             # In memory, not mapped: somebody may write a file of this name while it is served.
-            model = self._file.read_bytes()
+            model = self._file.read_bytes() if self._file.exists() else None
         except OSError as error:
             raise file_error(error) from error
+        if model is None:
+            return self._otherwise.load()
         first = Interpreter(model, self._num_threads)
         make = functools.partial(Interpreter, model, self._num_threads)
         pool: Pool[Runnable] = Pool(make, self._interpreters, first)
