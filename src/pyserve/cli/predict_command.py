@@ -43,6 +43,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def _predict(options: argparse.Namespace) -> int:
     try:
         inputs = dict(read_input(text) for text in options.input)
+        if len(inputs) < len(options.input):
+            raise remote.UsageError("an input is given twice")
         client = connect(options.address, options.timeout_s)
     except ServingError as error:
         raise remote.usage(error) from None

@@ -80,9 +80,10 @@ def status_response(body: bytes) -> tfs.GetModelStatusResponse:
         InternalError: The body is no such answer.
     """
     try:
-        return json_format.Parse(body, tfs.GetModelStatusResponse(), ignore_unknown_fields=True)
-    except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise _unreadable("status", str(error)) from None
+        listed = {"model_version_status": json.loads(body)["model_version_status"]}
+        return json_format.ParseDict(listed, tfs.GetModelStatusResponse(), ignore_unknown_fields=True)
+    except (json_format.ParseError, ValueError, TypeError, KeyError) as error:
+        raise _unreadable("status", f"{type(error).__name__}: {error}") from None
 
 
 def metadata(body: bytes) -> tuple[str, int, tfs.SignatureDefMap]:

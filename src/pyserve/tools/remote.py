@@ -24,7 +24,7 @@ def connect(address: str, timeout_s: float) -> Client | RestClient:
         InvalidArgumentError: The address has neither form.
     """
     try:
-        kind = RestClient if "://" in address and not address.startswith("dns:") else Client
+        kind = RestClient if address.startswith(("http://", "https://")) else Client
         return kind(address, timeout_s=timeout_s, retry=Retry(attempts=1))
     except ValueError as error:
         raise InvalidArgumentError(str(error)) from None
@@ -120,14 +120,13 @@ def model_statuses(client: Client | RestClient, models: Sequence[str]) -> dict[s
 
     Args:
         client: For the server.
-        models: Their names; none means all, which only pyserve can list, and only over REST.
+        models: Their names; none means all, which only pyserve lists, and only to a RestClient.
 
     Raises:
         ServingError: The server cannot be asked.
     """
     if not models:
-        if not isinstance(client, RestClient):
-            raise InvalidArgumentError("over gRPC a server cannot list its models: name them")
+        assert isinstance(client, RestClient)
         models = sorted(client.models())
     found: dict[str, ModelStatus] = {}
     for model in models:
