@@ -8,6 +8,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from pyserve.client.calls import DEFAULT_TIMEOUT_S, Calls
@@ -16,8 +17,6 @@ from pyserve.client.rest_wire import RestWire, http_error
 from pyserve.client.retry import Retry
 from pyserve.client.sync_client import SyncClient
 from pyserve.errors import DeadlineExceededError, UnavailableError
-
-_CHUNK_BYTES = 1 << 20
 
 
 class RestClient(SyncClient):
@@ -100,29 +99,18 @@ class RestClient(SyncClient):
         self, connection: http.client.HTTPConnection, exchange: Exchange, deadline: float | None
     ) -> tuple[int, str, bytes]:
         message = exchange.message
-        connection.timeout = exchange.timeout_s
-        if connection.sock is None:
-            connection.connect()
-        sock: socket.socket = (
-            connection.sock
-        )  # which the connection lets go of when the server asks to close it
-        sock.settimeout(_left(deadline))
+        sock = connection.sock
+        if not isinstance(sock, _Socket):
+            sock = connection.sock = _Socket.connected(self._address, exchange.timeout_s)
+        sock.deadline = deadline
         connection.request(
             "GET" if message.body is None else "POST",
             self._prefix + message.path,
             message.body,
             self._headers,
         )
-        sock.settimeout(_left(deadline))
-        response = connection.getresponse()
-        chunks = []
-        while True:
-            sock.settimeout(_left(deadline))
-            chunk = response.read(_CHUNK_BYTES)
-            if not chunk:
-                break
-            chunks.append(chunk)
-        return response.status, response.reason, b"".join(chunks)
+        with connection.getresponse() as response:
+            return response.status, response.reason, response.read()
 
     def _connection(self) -> http.client.HTTPConnection:
         """An idle connection that the server has not closed meanwhile, or a new one."""
@@ -135,6 +123,26 @@ class RestClient(SyncClient):
             if found.sock is not None and not _readable(found.sock):
                 return found
             found.close()
+
+
+class _Socket(socket.socket):
+    """A socket that stops at a point of the monotonic clock; the standard timeout begins anew with each byte."""
+
+    deadline: float | None = None
+
+    @classmethod
+    def connected(cls, address: tuple[str, int], timeout_s: float | None) -> _Socket:
+        made = socket.create_connection(address, timeout_s)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return cls(fileno=made.detach())
+
+    def sendall(self, *arguments: Any) -> None:
+        self.settimeout(_left(self.deadline))  # which is that of the whole call
+        super().sendall(*arguments)
+
+    def recv_into(self, *arguments: Any) -> int:
+        self.settimeout(_left(self.deadline))
+        return super().recv_into(*arguments)
 
 
 def _readable(sock: socket.socket) -> bool:
