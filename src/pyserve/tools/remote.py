@@ -73,7 +73,7 @@ def _bytes_of(value: Mapping[str, Any]) -> bytes:
 def output_rows(prediction: Prediction) -> list[tuple[str, str, str, str]]:
     """(alias, dtype, shape, values as JSON) of each output."""
     return [
-        (alias, dtypes.of_array(array).name, str(list(array.shape)), _json({alias: array}, alias))
+        (alias, dtypes.of_array(array).name, str(list(array.shape)), _values(array))
         for alias, array in sorted(prediction.items())
     ]
 
@@ -93,8 +93,8 @@ def prediction_json(model: str, prediction: Prediction) -> str:
     return json.dumps(head)[:-1] + f', "outputs": {{{outputs}}}}}'
 
 
-def _json(named: Mapping[str, Array], alias: str) -> str:
-    array = named[alias]
+def _values(array: Array) -> str:
+    """Nested JSON lists; strings that are no UTF-8 as base64 objects, complex numbers as pairs."""
     if array.dtype.kind == "c":
         array = np.stack([array.real, array.imag], -1)
     text = named_tensors({"": array}, as_base64=lambda _: _is_binary(array))
@@ -102,9 +102,9 @@ def _json(named: Mapping[str, Array], alias: str) -> str:
 
 
 def _is_binary(array: Array) -> bool:
-    """Whether an element of an array of strings is no UTF-8."""
+    """Whether it is an array of strings of which one is no UTF-8."""
     try:
-        for item in array.reshape(-1).tolist():
+        for item in array.reshape(-1).tolist() if array.dtype.kind == "O" else ():
             item.decode()
     except UnicodeDecodeError:
         return True
