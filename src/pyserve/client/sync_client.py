@@ -176,9 +176,7 @@ def _perform(step: Step, exchange: Callable[[Exchange], bytes]) -> Any:
                 min(concurrency, len(plans)), "pyserve-client"
             ) as pool:
                 futures = [pool.submit(run, plan, exchange) for plan in plans]
-                done, rest = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+                _, rest = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
                 for future in rest:
-                    future.cancel()
-                for future in done:
-                    future.result()  # raises the error that ended the wait
+                    future.cancel()  # those that have not begun, all of which stand behind the one that failed
                 return [future.result() for future in futures]

@@ -71,6 +71,16 @@ def test_grpc_predict(spec: ModelSpec, dtype: DType) -> None:
         assert same(result["y"], array)
 
 
+def test_where_the_elements_are() -> None:
+    """Numbers in `tensor_content`, which is only copied; strings where every reader looks for them."""
+    inputs = {"x": np.ones(3, np.float32), "words": sample(dtypes.STRING)}
+    request = tfs.PredictRequest.FromString(GRPC.predict(ModelSpec("m"), inputs, ()).body or b"")
+    assert len(request.inputs["x"].tensor_content) == 12
+    assert not request.inputs["x"].float_val
+    assert len(request.inputs["words"].string_val) == 4
+    assert not request.inputs["words"].tensor_content
+
+
 @pytest.mark.parametrize("layout", ["F", "strided", ">"])
 def test_arrays_in_any_layout(layout: str) -> None:
     """Column-major, with gaps, or big-endian."""

@@ -141,7 +141,7 @@ def test_whether_all_are_available(statuses: Any, expected: bool) -> None:
 
 
 def test_addresses() -> None:
-    """A URL is REST, anything else gRPC."""
+    """A URL is REST, anything else gRPC; scripts hear at once that nobody is there."""
     for address, kind in (
         ("http://h:1", RestClient),
         ("h:1", Client),
@@ -150,5 +150,6 @@ def test_addresses() -> None:
     ):
         with connect(address, 1.0) as client:
             assert type(client) is kind
+            assert client._calls._retry.attempts == 1
     with pytest.raises(InvalidArgumentError, match="https://h' is no address"):
         connect("https://h", 1.0)
