@@ -146,7 +146,7 @@ class AsyncClient:
         return await self._run(self._calls.reload(config, metric_names, timeout_s))
 
     async def close(self) -> None:
-        """Close the connections. May be called twice."""
+        """Close the connections. Calls that are under way end with an error. May be called twice."""
         self._closed = True
         if self._channel is not None:
             await self._channel.close()
@@ -175,7 +175,16 @@ class AsyncClient:
             answer: bytes = await method(message.body, timeout=exchange.timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise error_of(error) from None
+        except asyncio.CancelledError:
+            if self._was_closed():
+                raise closed() from None
+            raise
         return answer
+
+    def _was_closed(self) -> bool:
+        """Whether a call was cancelled by `close`, and not by whoever awaits it: grpcio says the same of both."""
+        task = asyncio.current_task()
+        return self._closed and task is not None and not task.cancelling()
 
 
 async def run_async(plan: Plan[T], exchange: Callable[[Exchange], Awaitable[bytes]]) -> T:

@@ -38,7 +38,7 @@ class SyncClient(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close the connections. Calls that are under way end with an error. May be called twice."""
+        """Close the connections. Calls that are under way may end with an error. May be called twice."""
 
     def _run(self, plan: Plan[T]) -> T:
         return run(plan, self._exchange)

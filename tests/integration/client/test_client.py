@@ -317,6 +317,11 @@ def test_asyncio(server: ServerProcess, echo: Server, backend: EchoBackend) -> N
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
+            waiting = asyncio.ensure_future(client.predict("echo", {"x": NUMBERS}, signature="gate"))
+            await asyncio.sleep(0.1)
+            await client.close()
+            with pytest.raises(FailedPreconditionError, match="closed"):
+                await waiting
 
     asyncio.run(examples())
     asyncio.run(echoes())

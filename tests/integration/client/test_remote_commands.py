@@ -169,10 +169,13 @@ def test_watch(changing: Server, tmp_path: Path) -> None:
     """What changes is printed as it changes, the server's end too; Ctrl-C ends it."""
     watcher = Watcher(addresses(changing)[0], "echo")
     assert watcher.line() == "echo\t1\tAVAILABLE\tOK\t\n"
+    time.sleep(0.5)  # a few looks at which nothing is new
     (tmp_path / "echo" / "2").mkdir()
     seen = ""
     while "echo\t2\tAVAILABLE\tOK\t\n" not in seen or "echo\t1\tEND\tOK\t\n" not in seen:
         seen += watcher.line()
+    assert "echo\t1\tAVAILABLE" not in seen
+    assert seen.count("echo\t2\tAVAILABLE") == 1
     changing.stop()
     while not (line := watcher.line()).startswith("echo\t-\t-\tUNAVAILABLE\t"):
         assert re.match(r"echo\t\d\t", line), line
@@ -190,17 +193,30 @@ def test_watch_json(changing: Server, tmp_path: Path) -> None:
     assert watcher.stop() == 0
 
 
-def test_on_a_terminal(changing: Server) -> None:
-    """Tables, drawn anew when something changes."""
-    ours, theirs = pty.openpty()
-    watcher = Watcher(addresses(changing)[0], "echo", stdout=theirs)
-    os.close(theirs)
+def read_until(descriptor: int, text: str) -> str:
+    """What a terminal shows, up to a text."""
     seen, deadline = b"", time.monotonic() + 60
-    while b"AVAILABLE" not in seen and time.monotonic() < deadline:
-        seen += os.read(ours, 4096)
-    assert b"model" in seen
-    assert "─".encode() in seen
+    while text.encode() not in seen:
+        assert time.monotonic() < deadline, seen
+        seen += os.read(descriptor, 4096)
+    return seen.decode()
+
+
+def test_on_a_terminal(changing: Server) -> None:
+    """Tables; that of --watch is drawn anew when something changes."""
+    ours, theirs = pty.openpty()
+    address = addresses(changing)[0]
+    watcher = Watcher(address, "echo", stdout=theirs)
+    shown = read_until(ours, "AVAILABLE")
+    assert "model" in shown
+    assert "─" in shown
     assert watcher.stop() == 0
+    call = [sys.executable, "-m", "pyserve", "predict", address, "echo", "--signature=float", "--input=x=[2]"]
+    subprocess.run(call, stdout=theirs, check=True, timeout=60)
+    shown = read_until(ours, "[2.0]")
+    assert "dtype" in shown
+    assert "─" in shown
+    os.close(theirs)
     os.close(ours)
 
 
