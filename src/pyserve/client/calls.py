@@ -146,13 +146,14 @@ class Calls:
         concurrency: int,
         timeout_s: float | None,
     ) -> Plan[Classification]:
-        deadline, wire = self._deadline(timeout_s), self._wire
-
-        def one(part: Sequence[Example], spec: ModelSpec) -> Plan[Classification]:
-            answer = yield from self._exchange(wire.classify(spec, part, context), deadline)
-            return wire.classification(answer, spec)
-
-        found = yield from self._in_parts(_lists(examples, max_rows), one, spec, concurrency)
+        found = yield from self._of_examples(
+            self._wire.classify,
+            self._wire.classification,
+            (spec, examples, context),
+            max_rows,
+            concurrency,
+            timeout_s,
+        )
         if len({part.labels.shape[1] for part in found}) > 1:
             raise InvalidArgumentError("max_rows: the parts of this call have different numbers of classes")
         labels = np.concatenate([part.labels for part in found])
@@ -167,14 +168,33 @@ class Calls:
         concurrency: int,
         timeout_s: float | None,
     ) -> Plan[Regression]:
-        deadline, wire = self._deadline(timeout_s), self._wire
-
-        def one(part: Sequence[Example], spec: ModelSpec) -> Plan[Regression]:
-            answer = yield from self._exchange(wire.regress(spec, part, context), deadline)
-            return wire.regression(answer, spec)
-
-        found = yield from self._in_parts(_lists(examples, max_rows), one, spec, concurrency)
+        found = yield from self._of_examples(
+            self._wire.regress,
+            self._wire.regression,
+            (spec, examples, context),
+            max_rows,
+            concurrency,
+            timeout_s,
+        )
         return Regression(np.concatenate([part.values for part in found]), found[0].version)
+
+    def _of_examples(
+        self,
+        ask: Callable[[ModelSpec, Sequence[Example], Example | None], Message],
+        read: Callable[[bytes, ModelSpec], R],
+        call: tuple[ModelSpec, Sequence[Example], Example | None],
+        max_rows: int | None,
+        concurrency: int,
+        timeout_s: float | None,
+    ) -> Plan[list[R]]:
+        deadline = self._deadline(timeout_s)
+        spec, examples, context = call
+
+        def one(part: Sequence[Example], spec: ModelSpec) -> Plan[R]:
+            answer = yield from self._exchange(ask(spec, part, context), deadline)
+            return read(answer, spec)
+
+        return self._in_parts(_lists(examples, max_rows), one, spec, concurrency)
 
     def _in_parts(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Proto
 
 from pyserve.client.features import Example, serialized
@@ -20,6 +19,7 @@ from pyserve.codec.examples import (
     encode_examples_request,
     encode_multi_inference_request,
 )
+from pyserve.codec.message import parsed
 from pyserve.codec.predict import ModelSpec, decode_response, encode_request
 from pyserve.codec.signature_def import signature_from_proto
 from pyserve.dtypes import Array
@@ -52,7 +52,7 @@ class GrpcWire:
         return Message(_PREDICTION + "Classify", body)
 
     def classification(self, answer: bytes, spec: ModelSpec) -> Classification:
-        response = _parsed(tfs.ClassificationResponse(), answer)
+        response = parsed(tfs.ClassificationResponse(), answer)
         return _classification(response.result, response.model_spec)
 
     def regress(self, spec: ModelSpec, examples: Sequence[Example], context: Example | None) -> Message:
@@ -60,7 +60,7 @@ class GrpcWire:
         return Message(_PREDICTION + "Regress", body)
 
     def regression(self, answer: bytes, spec: ModelSpec) -> Regression:
-        response = _parsed(tfs.RegressionResponse(), answer)
+        response = parsed(tfs.RegressionResponse(), answer)
         return _regression(response.result, response.model_spec)
 
     def multi_inference(
@@ -74,7 +74,7 @@ class GrpcWire:
             _classification(result.classification_result, result.model_spec)
             if result.WhichOneof("result") == "classification_result"
             else _regression(result.regression_result, result.model_spec)
-            for result in _parsed(tfs.MultiInferenceResponse(), answer).results
+            for result in parsed(tfs.MultiInferenceResponse(), answer).results
         ]
 
     def ask_metadata(self, spec: ModelSpec) -> Message:
@@ -82,8 +82,8 @@ class GrpcWire:
         return Message(_PREDICTION + "GetModelMetadata", request.SerializeToString())
 
     def metadata(self, answer: bytes) -> ModelMetadata:
-        response = _parsed(tfs.GetModelMetadataResponse(), answer)
-        signatures = _parsed(tfs.SignatureDefMap(), response.metadata["signature_def"].value)
+        response = parsed(tfs.GetModelMetadataResponse(), answer)
+        signatures = parsed(tfs.SignatureDefMap(), response.metadata["signature_def"].value)
         return ModelMetadata(
             response.model_spec.name, response.model_spec.version.value, signatures_of(signatures)
         )
@@ -93,14 +93,14 @@ class GrpcWire:
         return Message(_MODEL + "GetModelStatus", request.SerializeToString())
 
     def status(self, answer: bytes) -> list[VersionStatus]:
-        return version_statuses(_parsed(tfs.GetModelStatusResponse(), answer))
+        return version_statuses(parsed(tfs.GetModelStatusResponse(), answer))
 
     def reload(self, config: tfs.ModelServerConfig, metric_names: Sequence[str]) -> Message:
         request = tfs.ReloadConfigRequest(config=config, metric_names=metric_names)
         return Message(_MODEL + "HandleReloadConfigRequest", request.SerializeToString())
 
     def reloaded(self, answer: bytes) -> dict[str, int]:
-        response = _parsed(tfs.ReloadConfigResponse(), answer)
+        response = parsed(tfs.ReloadConfigResponse(), answer)
         status = status_of(response.status)
         if not status.ok:
             raise error_for(status.code, status.message)
@@ -142,11 +142,3 @@ def classification(labels: list[list[str]], scores: list[list[float]], version: 
 def _regression(result: tfs.RegressionResult, spec: tfs.ModelSpec) -> Regression:
     values = np.array([each.value for each in result.regressions], np.float32)
     return Regression(values, spec.version.value)
-
-
-def _parsed(message: P, data: bytes) -> P:
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        raise InternalError(f"Could not parse {message.DESCRIPTOR.name} from {len(data)} bytes") from None
-    return message
