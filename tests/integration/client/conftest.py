@@ -18,6 +18,13 @@ def backend() -> EchoBackend:
     return EchoBackend()
 
 
+@pytest.fixture(autouse=True)
+def no_run_is_left(backend: EchoBackend) -> Iterator[None]:
+    """What a test leaves waiting would keep the server's threads from the next one."""
+    yield
+    backend.release()
+
+
 @pytest.fixture(scope="module")
 def socket_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("echo") / "socket"
