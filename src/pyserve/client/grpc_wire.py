@@ -12,6 +12,7 @@ from pyserve.client.features import Example, serialized
 from pyserve.client.plan import Message
 from pyserve.client.results import Classification, ModelMetadata, Prediction, Regression, VersionStatus
 from pyserve.client.wire import status_of, version_statuses
+from pyserve.codec.answer_message import parsed
 from pyserve.codec.examples import (
     Examples,
     InferenceTask,
@@ -19,7 +20,6 @@ from pyserve.codec.examples import (
     encode_examples_request,
     encode_multi_inference_request,
 )
-from pyserve.codec.message import parsed
 from pyserve.codec.predict import ModelSpec, decode_response, encode_request
 from pyserve.codec.signature_def import signature_from_proto
 from pyserve.dtypes import Array

@@ -11,7 +11,7 @@ import json
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from pyserve.codec.message import parsed
+from pyserve.codec.answer_message import parsed
 from pyserve.protos import tfs
 
 
