@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pages import ROOT, environment_with_pyserve, python_blocks, steps
 from pyserve.codec.tensor_proto import decode
 from pyserve.codec.tf_record import read_records
 from pyserve.protos import tfs
 
-ROOT = Path(__file__).parents[2]
 # Times differ from run to run.
 SECONDS = re.compile(r"\b\d+\.\d{3} s\b")
-
-
-def steps(page: str) -> list[tuple[str, str]]:
-    """(command, output) of every `$` line in the page's console blocks."""
-    found: list[tuple[str, str]] = []
-    for block in re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
-        for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = step.partition("\n")
-            found.append((command, output))
-    return found
-
-
-def python_blocks(page: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
 
 
 def test_warmup_by_a_program(tmp_path: Path) -> None:
@@ -51,12 +35,7 @@ def test_warmup_by_a_program(tmp_path: Path) -> None:
 def test_commands(page: str, tmp_path: Path) -> None:
     """Each command of a page prints what the page shows, in a directory that has the examples."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    script = programs / "pyserve"
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pyserve "$@"\n')
-    script.chmod(0o755)
-    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    env = environment_with_pyserve(tmp_path)
     shown = steps((ROOT / "docs" / page).read_text())
     assert shown
     for command, output in shown:

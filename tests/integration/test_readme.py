@@ -33,9 +33,10 @@ def test_curl(server: ServerProcess) -> None:
         assert json.loads(answer.read()) == json.loads(shown["answer"])
 
 
-def test_grpc_client(server: ServerProcess) -> None:
-    """The gRPC client runs as it stands, and prints what its last comment says."""
-    (code,) = (block for block in blocks("python") if "PredictionServiceStub" in block)
+@pytest.mark.parametrize("client", ["PredictionServiceStub", "pyserve.client"])
+def test_grpc_client(client: str, server: ServerProcess) -> None:
+    """Each gRPC client runs as it stands, and prints what its last comment says."""
+    (code,) = (block for block in blocks("python") if client in block)
     code = code.replace("localhost:8500", f"localhost:{server.grpc_port}")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == code.rsplit("# ", 1)[1].strip(), done.stderr

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from pyserve.errors import InternalError
+from pyserve.codec.answer_message import parsed
 from pyserve.protos import tfs
 
 
@@ -24,7 +24,7 @@ def status_body(response: bytes) -> bytes:
     Raises:
         InternalError: The bytes are no such message.
     """
-    return _text(_json(_parsed(tfs.GetModelStatusResponse(), response)))
+    return _text(_json(parsed(tfs.GetModelStatusResponse(), response)))
 
 
 def metadata_body(name: str, version: int, signature_def_map: bytes) -> bytes:
@@ -39,17 +39,9 @@ def metadata_body(name: str, version: int, signature_def_map: bytes) -> bytes:
         InternalError: The bytes are no such message.
     """
     # Both names are right: the metadata field `signature_def` holds a message whose map is `signature_def`.
-    signatures = _json(_parsed(tfs.SignatureDefMap(), signature_def_map))
+    signatures = _json(parsed(tfs.SignatureDefMap(), signature_def_map))
     spec = {"name": name, "signature_name": "", "version": str(version)}
     return _text({"model_spec": spec, "metadata": {"signature_def": signatures}})
-
-
-def _parsed(message: Message, data: bytes) -> Message:
-    try:
-        message.ParseFromString(data)
-    except DecodeError:
-        raise InternalError(f"Could not parse {message.DESCRIPTOR.name} from {len(data)} bytes") from None
-    return message
 
 
 def _json(message: Message) -> object:
