@@ -1,0 +1,62 @@
+"""The policy of one queue: padding for graphs that are compiled per shape, and the whole of it in a closed loop."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pyserve.batching.adaptive import AdaptivePolicy
+from simulated_models import COSTS, Cost, closed_loop
+
+
+def feed(policy: AdaptivePolicy, sizes: list[int], seconds: dict[int, float] | None = None) -> None:
+    """Runs of these rows, as the policy pads them; each first run of a size takes a second longer."""
+    seen = {} if seconds is None else seconds
+    for rows in sizes:
+        run_rows = policy.padded_rows(rows)
+        policy.ran(run_rows, 0.002 if run_rows in seen else 1.0)
+        seen[run_rows] = 0.002
+
+
+def test_a_graph_that_is_compiled_per_shape_is_padded() -> None:
+    """When each new number of rows takes far longer the first time, batches get powers of two and no other sizes."""
+    policy = AdaptivePolicy(0.5, 64, 1)
+    chance = random.Random(1)
+    feed(policy, [chance.randint(9, 64) for _ in range(200)])
+    assert policy.pads
+    assert [policy.padded_rows(rows) for rows in (1, 9, 33, 64, 65)] == [1, 16, 64, 64, 65]
+
+
+def test_no_other_graph_is_padded() -> None:
+    """Neither a steady model, nor a noisy one, nor one that becomes slower is taken for one that compiles."""
+    for noise, slowdown in ((0.0, 1.0), (0.3, 1.0), (0.0, 20.0)):
+        policy = AdaptivePolicy(0.5, 1024, 1)
+        chance = random.Random(2)
+        for number in range(2000):
+            rows = chance.randint(1, 200)
+            factor = slowdown if number >= 1000 else 1.0
+            policy.ran(rows, (0.01 + 0.0001 * rows) * factor * chance.lognormvariate(0, noise))
+        assert not policy.pads
+        assert policy.padded_rows(9) == 9
+
+
+@pytest.mark.parametrize("in_flight", [8, 64, 256])
+@pytest.mark.parametrize("name", ["linear", "affine, cheap rows", "affine, dear rows", "steps of eight"])
+def test_a_closed_loop_keeps_up(name: str, in_flight: int) -> None:
+    """Batches form from what arrives while others run: no less is done than one row at a time would do."""
+    cost: Cost = COSTS[name]
+    policy = AdaptivePolicy(0.5, 1024, 1)
+    rate, sizes = closed_loop(policy, lambda rows, running: cost(rows), in_flight, 1, 60.0)
+    assert max(sizes) <= in_flight
+    assert rate >= 0.95 / cost(1)
+
+
+def test_a_failed_batch_frees_its_place() -> None:
+    """A batch of which no run succeeded ends like any other."""
+    policy = AdaptivePolicy(0.5, 1024, 1)
+    number = policy.began(0.0)
+    assert not policy.may_begin(0.1)
+    assert policy.may_begin_at() == 1.0
+    policy.ended(number, 0.2, 1)
+    assert policy.may_begin(0.2)
