@@ -137,6 +137,50 @@ class TensorFlowOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchingParameters:
+    """How requests are collected into batches (docs/batching.md; fields as in TensorFlow Serving's file).
+
+    Values are checked where TensorFlow Serving checks them: the number of threads when a server starts, the others
+    when a version is loaded (`batching/parameters.py`).
+
+    Attributes:
+        max_batch_size: Rows of the largest accepted request and, without splitting, of the largest batch.
+        batch_timeout_micros: How long the oldest task of a batch that is not full may wait.
+        max_enqueued_batches: Batches that may wait in a queue, the open one included.
+        num_batch_threads: Batches of one model that run at the same time; None: one per core.
+        thread_pool_name: Prefix of the threads' names.
+        allowed_batch_sizes: A batch is padded to the next of these; empty: never.
+        pad_variable_length_inputs: Pad inner dimensions to the largest of the batch.
+        enable_large_batch_splitting: Cut requests over several batches.
+        max_execution_batch_size: Rows of the largest batch, with splitting; None: `max_batch_size`.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int | None = None
+    thread_pool_name: str = "batch_threads"
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformOptions:
+    """What a platform config file says about the models of one platform.
+
+    Attributes:
+        tensorflow: For the backend.
+        batching, enable_per_model_batching_parameters: As in `ServerConfig`.
+    """
+
+    tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
+    batching: BatchingParameters | None = None
+    enable_per_model_batching_parameters: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one request, one caller, or all together may take (flags of the same names; docs/limits.md).
 
@@ -182,7 +226,7 @@ class ServerConfig:
         model_config_file_poll_wait_seconds: The file is read again this often; <= 0: never again.
         allow_version_labels_for_unavailable_models: A new label may name a version that is not available.
         platforms: What each `model_platform` is told, when a platform config file decides; None: there is only
-            `tensorflow`, with the options of `tensorflow` below.
+            `tensorflow`, with the options of `tensorflow` and the batching below.
         port: gRPC port on all IPv4 addresses; None: no TCP gRPC; 0: any free port (embedded use).
         rest_api_port: HTTP port on all addresses; None: no REST; 0: any free port (embedded use).
         admin_port: HTTP port for health and readiness, open from the first second; None: none; 0: any free port.
@@ -193,7 +237,11 @@ class ServerConfig:
         metrics_path: URL path of the metrics page on the REST port; None: no page.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         enable_session_run: Let callers run any part of a model's graph.
-        num_run_threads: Model runs at the same time; 0: chosen from the cores.
+        batching: Collect requests into batches; None: run each alone.
+        enable_per_model_batching_parameters: With `batching`: a version's own file decides, and a version without one
+            is not batched.
+        num_run_threads: Runs of one model at the same time, without batching; 0: chosen from the cores.
+        stuck_after_s: A run that takes longer gives its thread up, and its version counts as stuck.
         enable_model_warmup: Replay the requests that a version brings along before it is AVAILABLE.
         num_request_iterations_for_warmup: Times that each of them is run; <= 0: once.
         warmup_from_signature: Without such requests, run each stateless signature once instead.
@@ -205,7 +253,7 @@ class ServerConfig:
     model_config_file: str = ""
     model_config_file_poll_wait_seconds: float = 0.0
     allow_version_labels_for_unavailable_models: bool = False
-    platforms: Mapping[str, TensorFlowOptions] | None = None
+    platforms: Mapping[str, PlatformOptions] | None = None
     port: int | None = 8500
     rest_api_port: int | None = None
     admin_port: int | None = None
@@ -219,7 +267,10 @@ class ServerConfig:
     enable_signature_method_name_check: bool = False
     enable_serialization_as_tensor_content: bool = False
     enable_session_run: bool = False
+    batching: BatchingParameters | None = None
+    enable_per_model_batching_parameters: bool = False
     num_run_threads: int = 0
+    stuck_after_s: float = 60.0
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
     warmup_from_signature: bool = True
@@ -235,8 +286,21 @@ class ServerConfig:
         """What a model may name as its `model_platform`."""
         return frozenset({"tensorflow"} if self.platforms is None else self.platforms)
 
+    @property
+    def all_batching(self) -> tuple[BatchingParameters, ...]:
+        """The batching parameters in force, of the server or of its platforms."""
+        options = (self,) if self.platforms is None else self.platforms.values()
+        return tuple(option.batching for option in options if option.batching is not None)
+
     def __post_init__(self) -> None:
         _at_least(0, num_run_threads=self.num_run_threads)
+        if not self.stuck_after_s > 0:
+            raise InvalidArgumentError(f"stuck_after_s must be positive; was {self.stuck_after_s:g}")
+        for parameters in self.all_batching:
+            if parameters.num_batch_threads is not None and parameters.num_batch_threads < 1:
+                raise InvalidArgumentError(
+                    f"num_batch_threads must be positive; was {parameters.num_batch_threads}"
+                )
         _at_least(0, drain_delay_s=self.drain_delay_s, drain_timeout_s=self.drain_timeout_s)
         seen: set[str] = set()
         for model in self.models:

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 
 from google.protobuf.message import DecodeError
 
+from pyserve.codec.batching_parameters import batching_parameters
 from pyserve.codec.session_config import OVERWRITTEN, checked_session_config
 from pyserve.codec.text_file import parse_file
-from pyserve.config import TensorFlowOptions
+from pyserve.config import PlatformOptions, TensorFlowOptions
 from pyserve.errors import InvalidArgumentError, UnimplementedError
 from pyserve.protos import tf, tfs
 
@@ -35,7 +36,7 @@ class Use(enum.Enum):
 FIELDS: Mapping[str, Use] = {
     "session_target": Use.REFUSED,
     "session_config": Use.HONOURED,
-    "batching_parameters": Use.WARNED,
+    "batching_parameters": Use.HONOURED,
     "session_run_load_threadpool_index": Use.WARNED,
     "experimental_transient_ram_bytes_during_load": Use.WITHOUT_MEANING,
     "saved_model_tags": Use.HONOURED,
@@ -50,15 +51,15 @@ FIELDS: Mapping[str, Use] = {
     "num_tflite_interpreters": Use.WARNED,
     "num_tflite_interpreters_per_pool": Use.WARNED,
     "num_tflite_pools": Use.WARNED,
-    "wrap_session_with_no_threading_params": Use.WITHOUT_MEANING,
-    "enable_per_model_batching_params": Use.WARNED,
+    "wrap_session_with_no_threading_params": Use.HONOURED,
+    "enable_per_model_batching_params": Use.HONOURED,
     "enable_saved_model_config": Use.REFUSED,
     "mixed_precision": Use.HONOURED,
 }
 """Every field of SessionBundleConfig."""
 
 
-def parse_platform_config(text: str, path: str) -> Mapping[str, TensorFlowOptions]:
+def parse_platform_config(text: str, path: str) -> Mapping[str, PlatformOptions]:
     """What each platform of the file is told, by its name.
 
     Args:
@@ -73,7 +74,7 @@ def parse_platform_config(text: str, path: str) -> Mapping[str, TensorFlowOption
     return {name: _options(name, config, path) for name, config in sorted(message.platform_configs.items())}
 
 
-def _options(name: str, config: tfs.PlatformConfig, path: str) -> TensorFlowOptions:
+def _options(name: str, config: tfs.PlatformConfig, path: str) -> PlatformOptions:
     packed = config.source_adapter_config
     kind = packed.type_url.rpartition("/")[2]
     if kind != _ADAPTER:
@@ -92,11 +93,18 @@ def _options(name: str, config: tfs.PlatformConfig, path: str) -> TensorFlowOpti
             )
         if use is Use.WARNED:
             logger.warning("%s of platform %s in '%s' is ignored: not supported", descriptor.name, name, path)
-    return session_bundle_options(bundle, path)
+    batched = bundle.HasField("batching_parameters") and not bundle.wrap_session_with_no_threading_params
+    return PlatformOptions(
+        tensorflow=session_bundle_options(bundle, path),
+        batching=batching_parameters(bundle.batching_parameters) if batched else None,
+        enable_per_model_batching_parameters=bundle.enable_per_model_batching_params,
+    )
 
 
 def session_bundle_options(bundle: tfs.SessionBundleConfig, path: str) -> TensorFlowOptions:
-    """The honoured fields. No flag overwrites thread counts and GPU share here, so those of the file count.
+    """The honoured fields but those of batching.
+
+    No flag overwrites thread counts and GPU share here, so those of the file count.
 
     Raises:
         InvalidArgumentError: `session_config` sets fields that are not supported.

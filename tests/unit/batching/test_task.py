@@ -150,6 +150,7 @@ def test_scheduler_runs_side_by_side() -> None:
     held = Held(Echo(lambda: void(together.wait(WAIT_S))))
     scheduler = Scheduler(3)
     scheduler.start()
+    scheduler.open(ServableId("m", 1), held.servable)
     for _ in range(3):
         scheduler.submit(held.task())
     for _ in range(3):
@@ -168,6 +169,7 @@ def test_stop_runs_what_is_queued_and_refuses_the_rest() -> None:
     held = Held(Echo(lambda: void(gate.wait(WAIT_S))))
     scheduler = Scheduler(1)
     scheduler.start()
+    scheduler.open(ServableId("m", 1), held.servable)
     accepted = [held.task() for _ in range(5)]
     for task in accepted:
         scheduler.submit(task)
@@ -188,6 +190,7 @@ def test_the_time_of_a_stop_is_for_all_threads_together() -> None:
     held = Held(Echo(lambda: void(gate.wait(WAIT_S))))
     scheduler = Scheduler(8)
     scheduler.start()
+    scheduler.open(ServableId("m", 1), held.servable)
     for _ in range(8):
         scheduler.submit(held.task())
     began = time.monotonic()
