@@ -28,7 +28,7 @@ MAX_ROWS = 1024
 # A first run of a size took so many times what is usual, and so many seconds more: something was compiled for it.
 _COMPILED_TIMES = 4.0
 _COMPILED_S = 0.005
-# So many such runs, without others in between, are a property of the graph.
+# So many such runs, each with a usual one of a known size behind it, are a property of the graph.
 _COMPILED_RUNS = 4
 # A run that takes longer than allowed by this factor is no longer waited for.
 _STUCK_TIMES = 2.0
@@ -51,6 +51,7 @@ class AdaptivePolicy:
         self._curve = ThroughputCurve(target_s, max_rows)
         self._width = Width(max_width)
         self._seen: set[int] = set()
+        self._may_have_compiled = False
         self._compiled = 0
         self._pads = False
 
@@ -106,8 +107,7 @@ class AdaptivePolicy:
     def ended(self, number: int, now: float, rows: int) -> None:
         """A batch of so many rows is through, whatever became of it."""
         with self._lock:
-            if self._width.end(number, now, rows):
-                self._curve.restart()
+            self._width.end(number, now, rows)
 
     def _notice_compilation(self, rows: int, seconds: float, *, first: bool) -> None:
         usual_s = self._curve.usual_s(rows)
@@ -115,10 +115,14 @@ class AdaptivePolicy:
             return
         slow = seconds > _COMPILED_TIMES * usual_s and seconds > usual_s + _COMPILED_S
         if first:
-            self._compiled = self._compiled + 1 if slow else 0
-            self._pads = self._pads or self._compiled >= _COMPILED_RUNS
-        elif slow:  # the model is slow at present, whatever it runs
-            self._compiled = 0
+            self._may_have_compiled = slow
+            if not slow:
+                self._compiled = 0
+        elif self._may_have_compiled:
+            self._may_have_compiled = False
+            if not slow:  # else the model is slow at present, whatever it runs
+                self._compiled += 1
+                self._pads = self._pads or self._compiled >= _COMPILED_RUNS
 
     def _stuck_after_s(self) -> float:
         return max(_STUCK_LEAST_S, _STUCK_TIMES * self._curve.allowed_s())

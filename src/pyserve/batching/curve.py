@@ -38,6 +38,8 @@ _FAR_OFF_RUNS = 4
 # Runs between two looks above the limit.
 _LOOK_AGAIN = 64
 _LOOK_AGAIN_MAX = 4096
+# No run takes less; clocks may say so.
+_LEAST_S = 1e-9
 # Where one row alone takes longer than half of the target, a run may take this many times as long as that row.
 _FLOOR = 2.0
 
@@ -129,6 +131,7 @@ class ThroughputCurve:
             first: No run had so many rows before.
         """
         level = self.level_of(rows)
+        seconds = max(seconds, _LEAST_S)
         if level > self._asked:
             self._sizes[self._asked].passed_by += 1
         if self._is_usual(level, rows, seconds, first=first):
@@ -140,14 +143,6 @@ class ThroughputCurve:
         if self._cap is not None:
             self._asked = min(self._asked, self._cap)
         self.limit = self._limits[self._asked]
-
-    def restart(self) -> None:
-        """Forget what was learned, but go on from the present limit."""
-        for size in self._sizes:
-            size.forget()
-        self._cap = None
-        self._far_off.clear()
-        self._runs_until_look = self._look_again = _LOOK_AGAIN
 
     def _is_usual(self, level: int, rows: int, seconds: float, *, first: bool) -> bool:
         """Whether a run says something about its size; if not, what it says instead is noted."""
@@ -174,7 +169,9 @@ class ThroughputCurve:
         """Take runs that were far off for what is usual now."""
         levels = {self.level_of(rows) for rows, _ in runs}
         if self._level in levels:
-            self.restart()
+            levels = set(range(len(self._sizes)))
+            self._cap = None
+            self._runs_until_look = self._look_again = _LOOK_AGAIN
         for level in levels:  # of a size that was only tried, just the size was misjudged
             self._sizes[level].forget()
         for rows, seconds in runs:

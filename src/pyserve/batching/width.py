@@ -43,7 +43,6 @@ class Width:
         self._busy_from = 0.0
         self._busy_s = 0.0
         self._rows = self._runs = 0
-        self._ignore = 0  # runs that may have begun under another width
         self._doublings = 0
         self._wider_next = True
         self._rates: list[float] | None = None  # rows per second of the turns of a trial; None: no trial
@@ -73,15 +72,11 @@ class Width:
         self._running[self._last_run] = now
         return self._last_run
 
-    def end(self, run: int, now: float, rows: int) -> bool:
-        """A batch has ended; returns whether the usual width changed with it."""
+    def end(self, run: int, now: float, rows: int) -> None:
+        """A batch has ended."""
         del self._running[run]
         if self._max == 1:
-            return False
-        if self._ignore > 0:
-            self._ignore -= 1
-            self._busy_from = now
-            return False
+            return
         self._busy_s += now - self._busy_from
         self._busy_from = now
         self._rows += rows
@@ -90,16 +85,16 @@ class Width:
             scale = 1 << self._doublings
             if self._runs >= _REST_RUNS * scale or self._busy_s >= _REST_S * scale:
                 self._begin_trial()
-            return False
+            return
         if self._runs < _TURN_RUNS_LEAST * self.width:
-            return False
+            return
         if self._runs < _TURN_RUNS * self.width and self._busy_s < _TURN_S:
-            return False
+            return
         self._rates.append(self._rows / max(self._busy_s, 1e-9))
         if len(self._rates) < _TURNS:
             self._turn_to(self._other if self.width == self.usual else self.usual)
-            return False
-        return self._judge(self._rates)
+        else:
+            self._judge(self._rates)
 
     def _begin_trial(self) -> None:
         wider, narrower = min(2 * self.usual, self._max), self.usual // 2
@@ -109,7 +104,7 @@ class Width:
         self._rates = []
         self._turn_to(self.usual)
 
-    def _judge(self, rates: list[float]) -> bool:
+    def _judge(self, rates: list[float]) -> None:
         present, other = rates[0::2], rates[1::2]
         better = (
             min(other) >= _WIDER_GAIN * max(present)
@@ -122,10 +117,8 @@ class Width:
             self.usual = self._other
         self._rates = None
         self._turn_to(self.usual)
-        return better
 
     def _turn_to(self, width: int) -> None:
-        self._ignore = len(self._running) + width if width != self.width else 0
         self.width = width
         self._rows = self._runs = 0
         self._busy_s = 0.0

@@ -38,6 +38,11 @@ COMMANDS: tuple[Command, ...] = (
         "make and check files of requests that a version replays while it loads",
         "pyserve.cli.warmup_command",
     ),
+    Command(
+        "explain",
+        "show what the batching of a running server does, with advice",
+        "pyserve.cli.explain_command",
+    ),
 )
 
 

@@ -30,15 +30,56 @@ def test_a_graph_that_is_compiled_per_shape_is_padded() -> None:
 
 def test_no_other_graph_is_padded() -> None:
     """Neither a steady model, nor a noisy one, nor one that becomes slower is taken for one that compiles."""
-    for noise, slowdown in ((0.0, 1.0), (0.3, 1.0), (0.0, 20.0)):
+    for noise, slowdown, since in (
+        (0.0, 1.0, 0),
+        (0.3, 1.0, 0),
+        (0.0, 20.0, 20),
+        (0.0, 20.0, 1000),
+        (0.2, 20.0, 50),
+    ):
         policy = AdaptivePolicy(0.5, 1024, 1)
         chance = random.Random(2)
         for number in range(2000):
             rows = chance.randint(1, 200)
-            factor = slowdown if number >= 1000 else 1.0
+            factor = slowdown if number >= since else 1.0
             policy.ran(rows, (0.01 + 0.0001 * rows) * factor * chance.lognormvariate(0, noise))
         assert not policy.pads
         assert policy.padded_rows(9) == 9
+
+
+def test_accidents_and_slow_times_are_no_compilations() -> None:
+    """Slow first runs with fast ones in between, or among other slow runs, say nothing about the graph."""
+    accidents = AdaptivePolicy(0.5, 1024, 1)
+    slow_times = AdaptivePolicy(0.5, 1024, 1)
+    for policy in (accidents, slow_times):
+        for _ in range(10):
+            policy.ran(512, 0.01)
+    for rows in range(257, 400, 2):
+        accidents.ran(rows, 0.2)
+        accidents.ran(512, 0.01)
+        accidents.ran(rows + 1, 0.01)
+    for rows in range(257, 262):
+        slow_times.ran(rows, 0.2)
+        slow_times.ran(512, 0.2)
+    assert not accidents.pads
+    assert not slow_times.pads
+
+
+def test_runs_of_a_trial_teach_nothing() -> None:
+    """While another number of batches at once is tried, the times of runs are not those of the usual one."""
+    policy = AdaptivePolicy(0.5, 64, 2)
+    for _ in range(50):
+        policy.ran(policy.limit, 0.01)
+    now = 0.0
+    while True:
+        first = policy.began(now)
+        if policy.may_begin(now):
+            break  # a second one beside it: the trial
+        now += 0.01
+        policy.ended(first, now, 64)
+    for _ in range(20):
+        policy.ran(64, 3.0)
+    assert (policy.limit, policy.width) == (64, 1)
 
 
 @pytest.mark.parametrize("in_flight", [8, 64, 256])

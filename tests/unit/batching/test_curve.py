@@ -56,7 +56,7 @@ def test_a_target_that_one_row_breaks() -> None:
 
 
 @pytest.mark.parametrize("name", COSTS)
-@pytest.mark.parametrize("factor", [2.0, 3.0, 10.0])
+@pytest.mark.parametrize("factor", [1.7, 2.0, 3.0, 10.0])
 def test_a_model_that_becomes_slower(name: str, factor: float) -> None:
     """At most two runs in a row break the target, one of them the first that shows it; then the best is found again."""
     curve, cost = ThroughputCurve(TARGET_S, MAX_ROWS), COSTS[name]
@@ -112,9 +112,11 @@ def test_first_runs_of_a_size_do_not_count() -> None:
         seen.add(rows)
         curve.ran(rows, 3.0 if first else 0.01, first=first)
 
-    for _ in range(LEARNED_AFTER):
+    runs = 0
+    while curve.limit < MAX_ROWS:
         run()
-    assert curve.limit == MAX_ROWS
+        runs += 1
+    assert runs == 10 * (1 + 1)  # of each size one that does not count, and one that shows that it is better
 
 
 @pytest.mark.parametrize("rows", [5, 8, 100, 5000])
@@ -123,9 +125,9 @@ def test_requests_of_many_rows(rows: int) -> None:
     curve = ThroughputCurve(TARGET_S, MAX_ROWS)
     history = saturate(curve, COSTS["affine, cheap rows"], 200, rows_at_least=rows)
     assert history[-1].rows >= min(512, rows)
-    slow = ThroughputCurve(0.001, MAX_ROWS)
-    saturate(slow, COSTS["affine, cheap rows"], 200, rows_at_least=rows)
-    assert slow.limit in {1 << power for power in range(11)}
+    dear = ThroughputCurve(TARGET_S, MAX_ROWS)
+    saturate(dear, COSTS["one row breaks the target"], 200, rows_at_least=rows)
+    assert dear.limit == MAX_ROWS
 
 
 def test_an_idle_queue_learns_nothing_and_forgets_nothing() -> None:
