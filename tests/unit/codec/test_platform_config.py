@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyserve.codec.platform_config import FIELDS, Use, parse_platform_config
-from pyserve.config import TensorFlowOptions
+from pyserve.config import BatchingParameters, PlatformOptions, TensorFlowOptions
 from pyserve.errors import Code, ServingError
 from pyserve.protos import tf, tfs
 
@@ -43,7 +43,7 @@ def platform(fields: str, name: str = "tensorflow", adapter: str = ADAPTER) -> s
 )
 def test_honoured_fields(fields: str, options: TensorFlowOptions, caplog: pytest.LogCaptureFixture) -> None:
     """Tags, precision and session options count, thread counts and the GPU share included."""
-    assert parse_platform_config(platform(fields), "/p") == {"tensorflow": options}
+    assert parse_platform_config(platform(fields), "/p") == {"tensorflow": PlatformOptions(options)}
     assert caplog.text == ""
 
 
@@ -51,17 +51,34 @@ def test_platforms_have_names() -> None:
     """Each entry is a platform of its own."""
     text = platform("") + platform('saved_model_tags: "x"', "other")
     found = parse_platform_config(text, "/p")
-    assert found["other"].saved_model_tags == {"x"}
+    assert found["other"].tensorflow.saved_model_tags == {"x"}
     assert found.keys() == {"tensorflow", "other"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "batching", "per_model"),
+    [
+        ("", None, False),
+        ("batching_parameters {}", BatchingParameters(), False),
+        (
+            "batching_parameters { max_batch_size { value: 8 } } enable_per_model_batching_params: true",
+            BatchingParameters(max_batch_size=8),
+            True,
+        ),
+        ("batching_parameters {} wrap_session_with_no_threading_params: true", None, False),
+    ],
+)
+def test_batching(fields: str, batching: BatchingParameters | None, per_model: bool) -> None:
+    """Parameters turn batching on, empty ones too; sessions without threads of their own are never batched."""
+    found = parse_platform_config(platform(fields), "/p")["tensorflow"]
+    assert (found.batching, found.enable_per_model_batching_parameters) == (batching, per_model)
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("batching_parameters", "{}"),
         ("model_warmup_options", "{}"),
         ("enable_model_warmup", ": true"),
-        ("enable_per_model_batching_params", ": true"),
         ("num_tflite_pools", ": 2"),
     ],
 )
