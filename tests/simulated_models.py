@@ -102,7 +102,7 @@ def closed_loop(
         else:
             number, rows, ran_s = batch
             running -= 1
-            policy.ran(rows, ran_s)
+            policy.learn(rows, ran_s)
             policy.ended(number, now, rows)
             if now > seconds / 2:
                 sizes.append(rows)

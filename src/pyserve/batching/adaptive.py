@@ -13,6 +13,9 @@ from __future__ import annotations
 import threading
 
 from pyserve.batching.curve import ThroughputCurve
+from pyserve.batching.greedy_queue import GreedyQueue
+from pyserve.batching.member import Member
+from pyserve.batching.policy import BatchRun, Outcome
 from pyserve.batching.width import Width
 
 DEFAULT_TARGET_LATENCY_MS = 500.0
@@ -44,9 +47,23 @@ class AdaptivePolicy:
         target_s: How long a run may take, > 0.
         max_rows: Upper limit of a batch, >= 1.
         max_width: Upper limit of the batches that run at once, >= 1.
+        max_waiting_rows: Beyond so many a task is refused, unless it is the only one; None: never.
+        pads_inner_dimensions: Pad tasks of different inner shapes to run together.
     """
 
-    def __init__(self, target_s: float, max_rows: int, max_width: int) -> None:
+    refuses = False
+
+    def __init__(
+        self,
+        target_s: float,
+        max_rows: int,
+        max_width: int,
+        max_waiting_rows: int | None = None,
+        *,
+        pads_inner_dimensions: bool = False,
+    ) -> None:
+        self.pads_inner_dimensions = pads_inner_dimensions
+        self._max_waiting_rows = max_waiting_rows
         self._lock = threading.Lock()  # guards everything below; held for microseconds
         self._curve = ThroughputCurve(target_s, max_rows)
         self._width = Width(max_width)
@@ -54,11 +71,21 @@ class AdaptivePolicy:
         self._may_have_compiled = False
         self._compiled = 0
         self._pads = False
+        self._indivisible = False
+
+    def new_queue(self) -> GreedyQueue[Member]:
+        """A queue that works by this policy."""
+        return GreedyQueue(self, self._max_waiting_rows)
 
     @property
     def limit(self) -> int:
         """Rows that the next batch may have. A larger request makes a batch of its own."""
-        return self._curve.limit
+        return 1 if self._indivisible else self._curve.limit
+
+    @property
+    def indivisible(self) -> bool:
+        """The model gave something that cannot be told apart row by row: every request runs alone from then on."""
+        return self._indivisible
 
     @property
     def width(self) -> int:
@@ -72,7 +99,7 @@ class AdaptivePolicy:
 
     def padded_rows(self, rows: int) -> int:
         """Rows to run for so many rows, >= them."""
-        return self._curve.size_for(rows) if self._pads else rows
+        return self._curve.size_for(rows) if self._pads and not self._indivisible else rows
 
     def may_begin(self, now: float) -> bool:
         """Whether a batch may leave, given a free worker and something that waits."""
@@ -89,8 +116,18 @@ class AdaptivePolicy:
         with self._lock:
             return self._width.begin(now)
 
-    def ran(self, rows: int, seconds: float) -> None:
-        """A run succeeded: a batch, or the part of one that can run together.
+    def accepted(self, rows: int, tensors: int) -> None:
+        """Nothing is learned before something has run."""
+
+    def ran(self, run: BatchRun) -> None:
+        """A batch was run, or the part of one that can run together."""
+        if run.outcome is Outcome.DONE:
+            self.learn(run.padded_rows, run.ran_s)
+        elif run.outcome is Outcome.INDIVISIBLE:
+            self._indivisible = True
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """A run succeeded.
 
         Args:
             rows: With padding, >= 1.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from pyserve.batching import merge
 from pyserve.batching.member import Member
-from pyserve.batching.policy import BatchRun, QueueRules
+from pyserve.batching.policy import BatchRun, Outcome, QueueRules
 from pyserve.batching.queue import Entry
 from pyserve.dtypes import Array
 from pyserve.errors import Code, InternalError, Status, as_serving_error, error_for
@@ -53,22 +53,26 @@ def _run_group(
     padded_rows = rules.policy.padded_rows(rows)
     waits_s = [started - member.task.queued_at for member, _, _ in entries]
     again: Sequence[Entry[Member]] = ()
+    outcome = Outcome.DONE
     try:
-        results = _results(entries, rows, padded_rows, started)
+        results = _results(entries, rows, padded_rows, started, always_check=rules.policy.refuses)
         for (member, start, _), outputs in zip(entries, results, strict=True):
             member.answer(start, outputs)
     except _ModelFailureError as failure:
-        error = failure.error
+        outcome, error = Outcome.FAILED, failure.error
         if repeatable and len(entries) > 1 and error.code in REPEATABLE:
             again = entries
         else:
             for entry in entries:
                 entry.item.fail(error_for(error.code, error.message))  # one for each: raising changes it
     except Exception as exception:
-        status = Status.of(exception)
-        for entry in entries:
-            entry.item.fail(error_for(status.code, status.message))
-    rules.observer.ran(BatchRun(rows, padded_rows, waits_s, clock() - started))
+        outcome, status = Outcome.INDIVISIBLE, Status.of(exception)
+        if repeatable and not rules.policy.refuses:
+            again = entries
+        else:
+            for entry in entries:
+                entry.item.fail(error_for(status.code, status.message))
+    rules.observer.ran(BatchRun(rows, padded_rows, waits_s, clock() - started, outcome))
     if again:
         for entry in again:
             _run_group([entry], rules, False, clock)
@@ -97,9 +101,12 @@ def _still_wanted(entries: Sequence[Entry[Member]], now: float) -> Sequence[Entr
 
 
 def _results(
-    entries: Sequence[Entry[Member]], rows: int, padded_rows: int, now: float
+    entries: Sequence[Entry[Member]], rows: int, padded_rows: int, now: float, *, always_check: bool
 ) -> list[dict[str, Array]]:
     """What the model gives for each entry.
+
+    Args:
+        always_check: Also where nothing has to be told apart.
 
     Raises:
         _ModelFailureError: The model's failure.
@@ -118,11 +125,13 @@ def _results(
         outputs = lead.task.compute(inputs, _time_left(entries, now))
     except Exception as error:
         raise _ModelFailureError(error) from error
-    for column in outputs.values():
-        merge.check_rows(column, padded_rows)
+    alone = len(entries) == 1 and padded_rows == rows
+    if always_check or not alone:
+        for column in outputs.values():
+            merge.check_rows(column, padded_rows)
     if len(outputs) < len(lead.layout.outputs):
         raise InternalError("Wrong number of batched output tensors")
-    if len(entries) == 1 and padded_rows == rows:
+    if alone:
         return [outputs]
     fetched = {column: outputs[alias] for alias, column in lead.layout.outputs}
     results = []

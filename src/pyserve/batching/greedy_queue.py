@@ -8,13 +8,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from pyserve.batching.adaptive import AdaptivePolicy
 from pyserve.batching.queue import QUEUE_FULL, Batch, Entry
 from pyserve.errors import SHUTTING_DOWN, UnavailableError
 
 T = TypeVar("T")
+
+
+class Gate(Protocol):
+    """What the queue needs of a policy; see `adaptive.py`."""
+
+    @property
+    def limit(self) -> int: ...
+
+    def may_begin(self, now: float) -> bool: ...
+
+    def may_begin_at(self) -> float: ...
+
+    def began(self, now: float) -> int: ...
+
+    def ended(self, number: int, now: float, rows: int) -> None: ...
 
 
 class GreedyQueue(Generic[T]):
@@ -27,7 +41,7 @@ class GreedyQueue(Generic[T]):
 
     __slots__ = ("_arrivals", "_entries", "_max_waiting_rows", "_policy", "_rows", "_running", "_shut")
 
-    def __init__(self, policy: AdaptivePolicy, max_waiting_rows: int | None = None) -> None:
+    def __init__(self, policy: Gate, max_waiting_rows: int | None = None) -> None:
         self._policy = policy
         self._max_waiting_rows = max_waiting_rows
         self._entries: deque[Entry[T]] = deque()
@@ -85,7 +99,7 @@ class GreedyQueue(Generic[T]):
         return batch
 
     def ended(self, batch: Batch[T], now: float) -> None:
-        """A batch is through, whatever became of it."""
+        """A batch is through, whatever became of it. Any thread: taking from a dictionary is one step."""
         self._policy.ended(self._running.pop(batch), now, batch.rows)
 
     def shut(self) -> None:

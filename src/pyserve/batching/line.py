@@ -6,6 +6,7 @@ locking to the scheduler: everything but `run` is called under its lock.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -13,7 +14,7 @@ from typing import Protocol
 from pyserve.batching.batch_run import run_batch
 from pyserve.batching.member import Member
 from pyserve.batching.policy import QueueRules
-from pyserve.batching.queue import BatchQueue
+from pyserve.batching.queue import Batch
 from pyserve.batching.task import Task
 
 Run = Callable[[], None]
@@ -82,7 +83,7 @@ class BatchLine:
     __slots__ = ("_queue", "_repeatable", "_rules")
 
     def __init__(self, rules: QueueRules, *, repeatable: bool) -> None:
-        self._queue: BatchQueue[Member] = BatchQueue(rules.policy)
+        self._queue = rules.policy.new_queue()
         self._rules = rules
         self._repeatable = repeatable
 
@@ -108,7 +109,13 @@ class BatchLine:
         batch = self._queue.take(now)
         if batch is None:
             return None
-        return lambda: run_batch(batch.entries, self._rules, repeatable=self._repeatable)
+        return lambda: self._run(batch)
+
+    def _run(self, batch: Batch[Member]) -> None:
+        try:
+            run_batch(batch.entries, self._rules, repeatable=self._repeatable)
+        finally:
+            self._queue.ended(batch, time.monotonic())
 
     def shut(self) -> None:
         self._queue.shut()

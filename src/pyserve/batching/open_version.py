@@ -14,6 +14,7 @@ from pyserve.batching.member import Member
 from pyserve.batching.policy import QueueRules
 from pyserve.batching.task import Task
 from pyserve.batching.turns import Place, Version
+from pyserve.errors import InvalidArgumentError
 from pyserve.servable import Servable
 
 RulesFor = Callable[[Layout], QueueRules | None]
@@ -60,12 +61,9 @@ class OpenVersion:
             UnavailableError: Its queue is full.
         """
         kind = self._kind(task)
-        if kind is not None:
-            member = Member(task, kind.layout)
-            # No rows: no batch could be padded with it, and it adds nothing to one.
-            if member.rows:
-                kind.line.offer(member, now)
-                return kind.place
+        if kind is not None and (member := self._member(task, kind)) is not None:
+            kind.line.offer(member, now)
+            return kind.place
         self._single.offer(task)
         return self._single_place
 
@@ -76,13 +74,11 @@ class OpenVersion:
             InvalidArgumentError, UnavailableError: As for `offer`.
         """
         kind = self._kind(task)
-        if kind is not None:
-            member = Member(task, kind.layout)
-            if member.rows:
-                line = BatchLine(kind.rules, repeatable=kind.repeatable)
-                line.offer(member, now)
-                line.shut()
-                return lambda: _run_all(line, now)
+        if kind is not None and (member := self._member(task, kind)) is not None:
+            line = BatchLine(kind.rules, repeatable=kind.repeatable)
+            line.offer(member, now)
+            line.shut()
+            return lambda: _run_all(line, now)
         return task.run
 
     def places(self) -> Iterator[Place]:
@@ -91,6 +87,18 @@ class OpenVersion:
         for kind in self._queues.values():
             if kind is not None:
                 yield kind.place
+
+    @staticmethod
+    def _member(task: Task, kind: _Kind) -> Member | None:
+        """The task as its batches will see it; None: it runs alone."""
+        try:
+            member = Member(task, kind.layout)
+        except InvalidArgumentError:
+            if kind.rules.policy.refuses:
+                raise
+            return None
+        # No rows: no batch could be padded with it, and it adds nothing to one.
+        return member if member.rows else None
 
     def _kind(self, task: Task) -> _Kind | None:
         rules_for = self._rules_for

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyserve.batching.policy import Limits
+from pyserve.batching.member import Member
+from pyserve.batching.queue import BatchQueue, Limits
 from pyserve.config import BatchingParameters
 from pyserve.errors import InvalidArgumentError
 
@@ -80,11 +81,16 @@ class StaticPolicy:
         InvalidArgumentError: The parameters are wrong.
     """
 
+    refuses = True
+
     def __init__(self, parameters: BatchingParameters) -> None:
         check(parameters)
         self.limits = limits_of(parameters)
         self.pads_inner_dimensions = parameters.pad_variable_length_inputs
         self._allowed = parameters.allowed_batch_sizes
+
+    def new_queue(self) -> BatchQueue[Member]:
+        return BatchQueue(self)
 
     def padded_rows(self, rows: int) -> int:
         return next_batch_size(rows, self._allowed)

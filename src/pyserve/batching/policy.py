@@ -1,32 +1,25 @@
-"""What a queue asks about its batches, and whom it tells about them. `parameters.py` has the policy of fixed numbers.
+"""What a queue asks about its batches, and whom it tells about them.
 
-A queue asks anew at every task, so a policy may learn from the runs that it is told about and change its mind.
+`parameters.py` has the policy of fixed numbers, `adaptive.py` the one that learns. A queue asks anew at every task, so
+a policy may change its mind.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from pyserve.batching.member import Member
+from pyserve.batching.queue import TaskQueue
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How large and how old batches become.
 
-    Attributes:
-        max_task_rows: A larger task is refused.
-        max_batch_rows: Rows of a full batch. A larger task is cut with `splitting`, and a batch of its own without.
-        timeout_s: The oldest task of a batch that is not full waits at most so long for others, >= 0.
-        max_batches: Batches that may wait, the open one included, >= 1.
-        splitting: Whether tasks may be cut.
-    """
+class Outcome(enum.Enum):
+    """What became of a run."""
 
-    max_task_rows: int
-    max_batch_rows: int
-    timeout_s: float
-    max_batches: int
-    splitting: bool = False
+    DONE = enum.auto()
+    FAILED = enum.auto()
+    INDIVISIBLE = enum.auto()  # the model gave something that cannot be told apart row by row
 
 
 class BatchRun(NamedTuple):
@@ -37,20 +30,26 @@ class BatchRun(NamedTuple):
         padded_rows: The same with padding: what the model was given.
         waits_s: How long each task had waited, in seconds.
         ran_s: Merging, model and splitting, in seconds.
+        outcome: Whether the tasks got what they asked for.
     """
 
     rows: int
     padded_rows: int
     waits_s: Sequence[float]
     ran_s: float
+    outcome: Outcome = Outcome.DONE
 
 
 class Policy(Protocol):
     """Decides for one queue, or for several. Methods may be called from any thread."""
 
     @property
-    def limits(self) -> Limits:
-        """What holds for the next task."""
+    def refuses(self) -> bool:
+        """Whether a task that cannot share a batch is refused, as in TensorFlow Serving. Else it runs alone."""
+        ...
+
+    def new_queue(self) -> TaskQueue[Member]:
+        """A queue that works by this policy."""
         ...
 
     @property
@@ -80,3 +79,22 @@ class QueueRules(NamedTuple):
 
     policy: Policy
     observer: Observer
+
+
+class Observers:
+    """Several observers as one.
+
+    Args:
+        observers: Each is told everything, in this order.
+    """
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def accepted(self, rows: int, tensors: int) -> None:
+        for observer in self._observers:
+            observer.accepted(rows, tensors)
+
+    def ran(self, run: BatchRun) -> None:
+        for observer in self._observers:
+            observer.ran(run)

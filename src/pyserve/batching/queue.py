@@ -10,14 +10,33 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from pyserve.batching.policy import Limits
 from pyserve.errors import SHUTTING_DOWN, InvalidArgumentError, UnavailableError
 
 T = TypeVar("T")
 
-_FULL = "The batch scheduling queue to which this task was submitted is full; "
+QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full; "
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large and how old batches become.
+
+    Attributes:
+        max_task_rows: A larger task is refused.
+        max_batch_rows: Rows of a full batch. A larger task is cut with `splitting`, and a batch of its own without.
+        timeout_s: The oldest task of a batch that is not full waits at most so long for others, >= 0.
+        max_batches: Batches that may wait, the open one included, >= 1.
+        splitting: Whether tasks may be cut.
+    """
+
+    max_task_rows: int
+    max_batch_rows: int
+    timeout_s: float
+    max_batches: int
+    splitting: bool = False
 
 
 class HasLimits(Protocol):
@@ -50,6 +69,24 @@ class Batch(Generic[T]):
         self.entries: list[Entry[T]] = []
         self.rows = 0
         self.arrived = 0.0
+
+
+class TaskQueue(Protocol[T]):
+    """What every queue does; see `BatchQueue`."""
+
+    def offer(self, task: T, rows: int, now: float) -> int: ...
+
+    def due(self, now: float) -> bool: ...
+
+    def wake_at(self) -> float | None: ...
+
+    def take(self, now: float) -> Batch[T] | None: ...
+
+    def ended(self, batch: Batch[T], now: float) -> None: ...
+
+    def shut(self) -> None: ...
+
+    def waiting(self) -> Iterator[T]: ...
 
 
 class BatchQueue(Generic[T]):
@@ -96,7 +133,7 @@ class BatchQueue(Generic[T]):
             batches = len(self._closed) + 1
             if batches >= limits.max_batches:
                 raise UnavailableError(
-                    f"{_FULL}currently {batches} batches enqueued and max_enqueued_batches is {limits.max_batches}"
+                    f"{QUEUE_FULL}currently {batches} batches enqueued and max_enqueued_batches is {limits.max_batches}"
                 )
             self._close_open()
         self._add(Entry(task, 0, rows), now)
@@ -127,6 +164,9 @@ class BatchQueue(Generic[T]):
         batch, self._open = self._open, Batch()
         return batch
 
+    def ended(self, batch: Batch[T], now: float) -> None:
+        """A batch is through. Any thread; nothing depends on it here."""
+
     def shut(self) -> None:
         """Take nothing in any more; what waits is due."""
         self._shut = True
@@ -143,7 +183,7 @@ class BatchQueue(Generic[T]):
         capacity = (limits.max_batches - batches) * most + room
         if rows > capacity:
             raise UnavailableError(
-                f"{_FULL}task size is {rows} but scheduling capacity is only {capacity} "
+                f"{QUEUE_FULL}task size is {rows} but scheduling capacity is only {capacity} "
                 f"(num_enqueued_batches={batches}, max_enqueued_batches={limits.max_batches}, "
                 f"open_batch_size={open_rows}, max_execution_batch_size={most})"
             )

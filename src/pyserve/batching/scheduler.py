@@ -207,9 +207,9 @@ class Scheduler:
             timeout_s: float | None = None
             timer_at: float | None = None
             with self._lock:
-                if worker.place is not None and self._ended(worker, worker.place):
-                    return
                 now = time.monotonic()
+                if worker.place is not None and self._ended(worker, worker.place, now):
+                    return
                 found = self._turns.next(now)
                 if found is not None:
                     worker.place, run = found
@@ -251,13 +251,13 @@ class Scheduler:
             self._wake_ups_due += 1
             self._wake_ups.put(None)
 
-    def _ended(self, worker: _Worker, place: Place) -> bool:
+    def _ended(self, worker: _Worker, place: Place, now: float) -> bool:
         """Note the end of a run; whether its thread is to end too, because another took its place. Under the lock."""
         worker.place = None
         if not worker.given_up:
-            self._turns.done(place)
+            self._turns.done(place, now)
             return False
-        self._turns.returned(place)
+        self._turns.returned(place, now)
         self._on_stuck(place.version.id, -1)
         logger.warning("A run of servable %s that was given up has ended", place.version.id)
         self._workers.remove(worker)
@@ -286,7 +286,7 @@ class Scheduler:
 
     def _give_up(self, worker: _Worker, place: Place, after_s: float) -> threading.Thread:
         worker.given_up = True
-        self._turns.give_up(place)
+        self._turns.give_up(place, time.monotonic())
         self._on_stuck(place.version.id, 1)
         logger.warning(
             "A run of servable %s has not ended for %g s: another thread takes the place of %s",

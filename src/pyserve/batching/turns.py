@@ -139,23 +139,23 @@ class Turns:
                 return place, run
         return None
 
-    def done(self, place: Place) -> None:
+    def done(self, place: Place, now: float) -> None:
         """A run has ended that was not given up."""
         place.version.model.running -= 1
         place.version.running -= 1
-        self._back(place.version.model)
+        self._back(place, now)
 
-    def give_up(self, place: Place) -> None:
+    def give_up(self, place: Place, now: float) -> None:
         """A run takes so long that its thread is replaced."""
         place.version.stuck += 1
         place.version.model.running -= 1
-        self._back(place.version.model)
+        self._back(place, now)
 
-    def returned(self, place: Place) -> None:
+    def returned(self, place: Place, now: float) -> None:
         """A run has ended that was given up."""
         place.version.stuck -= 1
         place.version.running -= 1
-        self._back(place.version.model)
+        self._back(place, now)
 
     @property
     def waiting(self) -> bool:
@@ -166,7 +166,9 @@ class Turns:
         """When to call `next` again, if nothing else happens; None: never."""
         return self._timers[0][0] if self._timers else None
 
-    def _back(self, model: Model) -> None:
+    def _back(self, place: Place, now: float) -> None:
+        self.look(place, now)  # a line may have held something back because of its run
+        model = place.version.model
         if model.ready and not model.in_turn:
             model.in_turn = True
             self._models.append(model)

@@ -15,7 +15,7 @@ def feed(policy: AdaptivePolicy, sizes: list[int], seconds: dict[int, float] | N
     seen = {} if seconds is None else seconds
     for rows in sizes:
         run_rows = policy.padded_rows(rows)
-        policy.ran(run_rows, 0.002 if run_rows in seen else 1.0)
+        policy.learn(run_rows, 0.002 if run_rows in seen else 1.0)
         seen[run_rows] = 0.002
 
 
@@ -42,7 +42,7 @@ def test_no_other_graph_is_padded() -> None:
         for number in range(2000):
             rows = chance.randint(1, 200)
             factor = slowdown if number >= since else 1.0
-            policy.ran(rows, (0.01 + 0.0001 * rows) * factor * chance.lognormvariate(0, noise))
+            policy.learn(rows, (0.01 + 0.0001 * rows) * factor * chance.lognormvariate(0, noise))
         assert not policy.pads
         assert policy.padded_rows(9) == 9
 
@@ -53,14 +53,14 @@ def test_accidents_and_slow_times_are_no_compilations() -> None:
     slow_times = AdaptivePolicy(0.5, 1024, 1)
     for policy in (accidents, slow_times):
         for _ in range(10):
-            policy.ran(512, 0.01)
+            policy.learn(512, 0.01)
     for rows in range(257, 400, 2):
-        accidents.ran(rows, 0.2)
-        accidents.ran(512, 0.01)
-        accidents.ran(rows + 1, 0.01)
+        accidents.learn(rows, 0.2)
+        accidents.learn(512, 0.01)
+        accidents.learn(rows + 1, 0.01)
     for rows in range(257, 262):
-        slow_times.ran(rows, 0.2)
-        slow_times.ran(512, 0.2)
+        slow_times.learn(rows, 0.2)
+        slow_times.learn(512, 0.2)
     assert not accidents.pads
     assert not slow_times.pads
 
@@ -69,7 +69,7 @@ def test_runs_of_a_trial_teach_nothing() -> None:
     """While another number of batches at once is tried, the times of runs are not those of the usual one."""
     policy = AdaptivePolicy(0.5, 64, 2)
     for _ in range(50):
-        policy.ran(policy.limit, 0.01)
+        policy.learn(policy.limit, 0.01)
     now = 0.0
     while True:
         first = policy.began(now)
@@ -78,7 +78,7 @@ def test_runs_of_a_trial_teach_nothing() -> None:
         now += 0.01
         policy.ended(first, now, 64)
     for _ in range(20):
-        policy.ran(64, 3.0)
+        policy.learn(64, 3.0)
     assert (policy.limit, policy.width) == (64, 1)
 
 

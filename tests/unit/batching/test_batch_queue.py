@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from pyserve.batching.policy import Limits
-from pyserve.batching.queue import Batch, BatchQueue
+from pyserve.batching.queue import Batch, BatchQueue, Limits
 from pyserve.errors import InvalidArgumentError, ServingError, UnavailableError
 
 LIMITS = Limits(max_task_rows=4, max_batch_rows=4, timeout_s=0.5, max_batches=3)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyserve.batching.policy import Limits
-from pyserve.batching.queue import BatchQueue
+from pyserve.batching.queue import BatchQueue, Limits
 from pyserve.errors import InvalidArgumentError, UnavailableError
 
 

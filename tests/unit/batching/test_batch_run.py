@@ -13,7 +13,7 @@ from batching_fakes import Doubling, Graph, Noted, Requests, answer_of, rules
 from pyserve.batching.batch_run import run_batch
 from pyserve.batching.joint_task import JointTask
 from pyserve.batching.member import Member
-from pyserve.batching.policy import QueueRules
+from pyserve.batching.policy import BatchRun, QueueRules
 from pyserve.batching.queue import BatchQueue, Entry
 from pyserve.batching.task import Task
 from pyserve.dtypes import Array
@@ -255,7 +255,7 @@ def test_what_the_observer_is_told() -> None:
     tasks[0].queued_at, tasks[1].queued_at = NOW - 2, NOW - 1
     noted = Noted()
     run(tasks, rules(noted, allowed_batch_sizes=(4,), max_batch_size=4))
-    assert noted.runs == [(3, 4, [2.0, 1.0], 0.0)]
+    assert noted.runs == [BatchRun(3, 4, [2.0, 1.0], 0.0)]
 
 
 def cut(task: Task, *pieces: tuple[int, int]) -> list[Entry[Member]]:

@@ -18,7 +18,7 @@ def learned(limit: int, max_width: int = 1) -> AdaptivePolicy:
     """A policy that has learned to allow batches of `limit` rows."""
     policy = AdaptivePolicy(0.5, limit, max_width)
     for _ in range(100):
-        policy.ran(policy.limit, 0.01)
+        policy.learn(policy.limit, 0.01)
     assert policy.limit == limit
     return policy
 
@@ -62,7 +62,7 @@ def test_the_limit_of_the_moment_counts() -> None:
     for task in range(8):
         queue.offer(task, 1, 0.0)
     for _ in range(100):
-        policy.ran(policy.limit, 0.01)
+        policy.learn(policy.limit, 0.01)
     assert tasks_of(queue.take(1.0)) == list(range(8))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyserve.batching.parameters import StaticPolicy, check, limits_of, next_batch_size
-from pyserve.batching.policy import Limits
+from pyserve.batching.queue import Limits
 from pyserve.config import BatchingParameters, PlatformOptions, ServerConfig
 from pyserve.errors import InvalidArgumentError
 
