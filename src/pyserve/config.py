@@ -7,6 +7,7 @@ a name is that of a TensorFlow Serving flag or proto field.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +168,26 @@ class BatchingParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class AdaptiveBatching:
+    """Collect requests into batches of sizes that are learned (docs/batching.md).
+
+    Attributes:
+        target_latency_ms: How long a run of the model may take. Only a queue on which requests wait gets runs that
+            long, and only where rows get cheaper by it. A slow model (ResNet50 on two cores: 60 to 85 ms for a row)
+            still has room for the few rows from which it gains, and while the server keeps up nobody waits for more
+            than twice as long.
+    """
+
+    target_latency_ms: float = 500.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_latency_ms < math.inf:
+            raise InvalidArgumentError(
+                f"batching_target_latency_ms must be positive; was {self.target_latency_ms:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class PlatformOptions:
     """What a platform config file says about the models of one platform.
 
@@ -238,6 +259,8 @@ class ServerConfig:
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         enable_session_run: Let callers run any part of a model's graph.
         batching: Collect requests into batches; None: run each alone.
+        adaptive_batching: Collect them into batches of learned sizes, with or without `batching`, whose
+            `max_batch_size`, `max_enqueued_batches` and `num_batch_threads` are then upper limits.
         enable_per_model_batching_parameters: With `batching`: a version's own file decides, and a version without one
             is not batched.
         num_run_threads: Runs of one model at the same time, without batching; 0: chosen from the cores.
@@ -268,6 +291,7 @@ class ServerConfig:
     enable_serialization_as_tensor_content: bool = False
     enable_session_run: bool = False
     batching: BatchingParameters | None = None
+    adaptive_batching: AdaptiveBatching | None = None
     enable_per_model_batching_parameters: bool = False
     num_run_threads: int = 0
     stuck_after_s: float = 60.0

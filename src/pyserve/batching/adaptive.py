@@ -18,13 +18,6 @@ from pyserve.batching.member import Member
 from pyserve.batching.policy import BatchRun, Outcome
 from pyserve.batching.width import Width
 
-DEFAULT_TARGET_LATENCY_MS = 500.0
-"""How long a run may take.
-
-Only a queue on which requests wait gets such runs, and only where rows get cheaper by it, so that everybody's wait
-becomes shorter. A slow model (ResNet50 on two cores: 60 to 85 ms for a row) still has room for the few rows from which
-it gains, and no caller waits for more than a second behind others while the server keeps up.
-"""
 MAX_ROWS = 1024
 """Upper limit of a batch when no parameters set one: beyond it no model was seen to gain."""
 

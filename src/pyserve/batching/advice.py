@@ -24,6 +24,7 @@ class Rules:
         threads: Batches that may run at once.
         target_s: How long a run may take, when sizes are learned.
         pads: Batches are padded to given sizes.
+        indivisible: The model's outputs could not be told apart row by row, so requests run alone.
     """
 
     adaptive: bool
@@ -32,6 +33,7 @@ class Rules:
     threads: int
     target_s: float = 0.0
     pads: bool = False
+    indivisible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Figures:
 def advice(rules: Rules, figures: Figures) -> str:
     """The most useful thing to say about a queue, in one sentence."""
     found = figures
+    if rules.indivisible:
+        return "Requests run alone, since the model gave outputs that cannot be told apart row by row."
     if found.batches < LEAST_BATCHES:
         return f"{_count(found.batches, 'batch', 'batches')} so far: too few to say anything."
     if found.padded_rows - found.rows > _WASTEFUL * found.padded_rows:

@@ -15,6 +15,7 @@ from pyserve.codec.monitoring_config import parse_monitoring_config
 from pyserve.codec.platform_config import parse_platform_config
 from pyserve.codec.session_config import parse_session_config
 from pyserve.config import (
+    AdaptiveBatching,
     BatchingParameters,
     Limits,
     LoadOptions,
@@ -105,6 +106,7 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         enable_serialization_as_tensor_content=values.boolean("enable_serialization_as_tensor_content"),
         enable_session_run=values.boolean("enable_session_run"),
         batching=batching,
+        adaptive_batching=_adaptive_batching(values),
         enable_per_model_batching_parameters=values.boolean("enable_per_model_batching_parameters"),
         num_run_threads=values.integer("num_run_threads"),
         stuck_after_s=values.number("stuck_after_s"),
@@ -227,6 +229,14 @@ def _batching(values: _Values, read_file: Callable[[str], str]) -> BatchingParam
     if config_file:
         return parse_batching_parameters(read_file(config_file), config_file)
     return BatchingParameters(thread_pool_name="model_server_batch_threads")
+
+
+def _adaptive_batching(values: _Values) -> AdaptiveBatching | None:
+    mode = values.text("batching_mode")
+    if mode not in ("static", "adaptive"):
+        raise InvalidArgumentError(f"--batching_mode must be static or adaptive; was {mode}")
+    target = AdaptiveBatching(values.number("batching_target_latency_ms"))
+    return target if mode == "adaptive" else None
 
 
 # What a platform config file decides instead.

@@ -154,6 +154,14 @@ FLAGS: tuple[Flag, ...] = (
         "runs of one model at the same time, without --enable_batching; 0: chosen from the cores",
     ),
     _own(
+        "batching_mode", STRING, "static",
+        "static: batches by --enable_batching and its parameters; adaptive: by what is learned, with or without them",
+    ),
+    _own(
+        "batching_target_latency_ms", FLOAT, 500.0,
+        "with --batching_mode=adaptive: how long one run of a model may take",
+    ),
+    _own(
         "stuck_after_s", FLOAT, 60.0,
         "a model run that takes longer gives its thread up, and its version counts as stuck",
     ),

@@ -114,7 +114,7 @@ class Core:
                 self.monitor,
                 config.model_config_file_poll_wait_seconds,
             )
-        router = Router(self.manager.acquire, self.configuration.labels)
+        self._router = router = Router(self.manager.acquire, self.configuration.labels)
         self.prediction = PredictionService(
             router, check_method_name=config.enable_signature_method_name_check
         )
@@ -143,6 +143,15 @@ class Core:
         logger.info("Finished adding/updating models")
         if self._config_file is not None:
             self._config_file.start()
+
+    def batching_of(self, name: str, version: int | None) -> Mapping[str, object]:
+        """What the batching of a version does, for JSON; without a version, of the one that requests reach.
+
+        Raises:
+            ServingError: The router's refusals.
+        """
+        with self._router.route(name, version) as handle:
+            return self._batching.reports.json(handle.id)
 
     def is_model(self, name: str) -> bool:
         """Whether a name is that of a model, configured or once loaded. Takes no lock."""

@@ -79,7 +79,7 @@ class FrontEnd:
             handlers |= self._health.handlers()
             self._forget_states = core.monitor.subscribe(self._state_changed)
         timeout_ms = config.rest_api_timeout_in_ms
-        admin = AdminApi(readiness)
+        admin = AdminApi(readiness, core.batching_of)
         rest = RestApi(
             core.prediction,
             core.models,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from pyserve.batching.adaptive import MAX_ROWS, AdaptivePolicy
 from pyserve.batching.layout import Layout
-from pyserve.batching.parameters import StaticPolicy
-from pyserve.batching.policy import BatchRun, QueueRules
+from pyserve.batching.open_version import RulesFor
+from pyserve.batching.parameters import StaticPolicy, check
+from pyserve.batching.policy import BatchRun, Observers, QueueRules
 from pyserve.batching.scheduler import Scheduler
 from pyserve.codec.batching_parameters import VERSION_FILE, parse_batching_parameters
 from pyserve.codec.text_file import read_text
@@ -17,6 +20,7 @@ from pyserve.config import BatchingParameters, PlatformOptions, ServerConfig
 from pyserve.lifecycle.monitor import Monitor, ServableState, State
 from pyserve.observe.serving_metrics import ServingMetrics
 from pyserve.servable import Servable, ServableId
+from pyserve.server.batching_reports import BatchingReports
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,9 @@ class VersionBatching:
         platform_of: Name of a model → its platform; None when it is not configured.
         scheduler: Where versions are opened.
         metrics: What batches are counted in.
+
+    Attributes:
+        reports: What the queues work by and have done.
     """
 
     def __init__(
@@ -38,6 +45,7 @@ class VersionBatching:
         scheduler: Scheduler,
         metrics: ServingMetrics,
     ) -> None:
+        self.reports = BatchingReports()
         self._config = config
         self._platform_of = platform_of
         self._scheduler = scheduler
@@ -53,18 +61,67 @@ class VersionBatching:
             InvalidArgumentError: The parameters are wrong, or its own file of them.
             ServingError: Its own file cannot be read.
         """
-        parameters = self._parameters(id, path)
-        if parameters is None:
-            self._scheduler.open(id, servable)
-            return ()
-        rules = QueueRules(StaticPolicy(parameters), self._observer)
-        logger.info("Wrapping session to perform batch processing")
+        self.reports.close(id)
+        options = self._options(id)
+        adaptive = self._config.adaptive_batching
+        parameters = options.batching
+        sizes: Sequence[int] = ()
+        rules_for: RulesFor | None = None
+        if parameters is None and adaptive is None:
+            note = "requests run alone: neither --enable_batching nor --batching_mode=adaptive is given"
+        elif options.enable_per_model_batching_parameters and not (Path(path) / VERSION_FILE).exists():
+            note = f"requests run alone: the version has no {VERSION_FILE}"
+        else:
+            if options.enable_per_model_batching_parameters:
+                file = str(Path(path) / VERSION_FILE)
+                parameters = parse_batching_parameters(read_text(file), file)
+            logger.info("Wrapping session to perform batch processing")
+            if adaptive is not None:
+                note = "adaptive: sizes of batches are learned"
+                rules_for = self._adaptive(id, servable, parameters, adaptive.target_latency_ms / 1000)
+            elif parameters is not None:
+                note = "static: batches by parameters"
+                rules_for = self._static(id, parameters)
+                sizes = sorted(set(parameters.allowed_batch_sizes))
+        self.reports.open(id, note)
+        self._scheduler.open(id, servable, rules_for)
+        return sizes
+
+    def _static(self, id: ServableId, parameters: BatchingParameters) -> RulesFor:
+        policy = StaticPolicy(parameters)
+        threads = self._scheduler.runs_of_a_model
 
         def rules_for(layout: Layout) -> QueueRules:
-            return rules
+            statistics = self.reports.add_static(id, layout, parameters, policy.limits, threads)
+            return QueueRules(policy, Observers(self._observer, statistics))
 
-        self._scheduler.open(id, servable, rules_for)
-        return sorted(set(parameters.allowed_batch_sizes))
+        return rules_for
+
+    def _adaptive(
+        self, id: ServableId, servable: Servable, parameters: BatchingParameters | None, target_s: float
+    ) -> RulesFor:
+        max_rows, max_waiting_rows, threads = MAX_ROWS, None, self._scheduler.runs_of_a_model
+        if parameters is not None:
+            # Sizes to pad to mean nothing here, and are not checked against the others.
+            check(replace(parameters, allowed_batch_sizes=()))
+            max_rows = parameters.max_batch_size
+            max_waiting_rows = max_rows * max(1, parameters.max_enqueued_batches)
+
+        def rules_for(layout: Layout) -> QueueRules | None:
+            if (why := _why_alone(layout, servable)) is not None:
+                self.reports.add_alone(id, layout, why)
+                return None
+            policy = AdaptivePolicy(
+                target_s,
+                max_rows,
+                threads,
+                max_waiting_rows,
+                pads_inner_dimensions=parameters is not None and parameters.pad_variable_length_inputs,
+            )
+            statistics = self.reports.add_adaptive(id, layout, policy, target_s)
+            return QueueRules(policy, Observers(self._observer, policy, statistics))
+
+        return rules_for
 
     def close_when_gone(self, monitor: Monitor) -> None:
         """Close each version that comes to its end, from now on."""
@@ -74,19 +131,27 @@ class VersionBatching:
             newest = monitor.state(state.id)
             if state.state is State.END and newest is not None and newest.state is State.END:
                 self._scheduler.close(state.id)
+                self.reports.close(state.id)
 
         monitor.subscribe(changed)
 
-    def _parameters(self, id: ServableId, path: str) -> BatchingParameters | None:
-        options: ServerConfig | PlatformOptions = self._config
-        if self._config.platforms is not None:
-            options = self._config.platforms.get(self._platform_of(id.name) or "", PlatformOptions())
-        if options.batching is None or not options.enable_per_model_batching_parameters:
-            return options.batching
-        file = Path(path) / VERSION_FILE
-        if not file.exists():
-            return None
-        return parse_batching_parameters(read_text(str(file)), str(file))
+    def _options(self, id: ServableId) -> ServerConfig | PlatformOptions:
+        if self._config.platforms is None:
+            return self._config
+        return self._config.platforms.get(self._platform_of(id.name) or "", PlatformOptions())
+
+
+def _why_alone(layout: Layout, servable: Servable) -> str | None:
+    """Why tasks of a kind share no batches of learned sizes; None: they do."""
+    if not layout.free:
+        return "an input or output has no first dimension of any size"
+    signatures = [servable.signatures[key] for key in layout.signatures]
+    if servable.stateless.issuperset(layout.signatures):
+        return None
+    # What cannot be told apart could not be run again.
+    if any(spec.shape is None for signature in signatures for spec in signature.outputs.values()):
+        return "the model may have state, and the shape of an output is not declared"
+    return None
 
 
 class BatchMetrics:

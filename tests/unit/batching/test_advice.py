@@ -35,6 +35,11 @@ FULL = replace(HEALTHY, tasks=3100, rows=3100, padded_rows=3100, full=91, mean_w
             "0 batches so far: too few to say anything.",
         ),
         (STATIC, replace(HEALTHY, batches=1), "1 batch so far: too few to say anything."),
+        (
+            replace(ADAPTIVE, max_rows=1, indivisible=True),
+            SINGLE,
+            "Requests run alone, since the model gave outputs that cannot be told apart row by row.",
+        ),
         (STATIC, HEALTHY, "Batches have 10 rows on average and requests wait 1 ms for runs of 2 ms: fine."),
         (ADAPTIVE, HEALTHY, "Batches have 10 rows on average and requests wait 1 ms for runs of 2 ms: fine."),
         (

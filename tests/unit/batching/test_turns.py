@@ -79,7 +79,7 @@ class House:
         names = []
         while (name := self.next()) is not None:
             names.append(name)
-            self.turns.done(self.places[name])
+            self.turns.done(self.places[name], self.now)
         return names
 
 
@@ -101,7 +101,7 @@ def test_a_model_leaves_threads_to_others() -> None:
     assert house.add("b1")
     assert [house.next(), house.next()] == ["b1", None]
     for line in ("a1", "a2"):
-        house.turns.done(house.places["a1"])
+        house.turns.done(house.places["a1"], house.now)
         assert [house.next(), house.next()] == [line, None]
 
 
@@ -111,7 +111,7 @@ def test_versions_share_the_cap_of_their_model() -> None:
     house.add("a1", version="v1")
     house.add("a2", version="v2")
     assert [house.next(), house.next()] == ["a1", None]
-    house.turns.done(house.places["a1"])
+    house.turns.done(house.places["a1"], house.now)
     assert house.next() == "a2"
 
 
@@ -122,16 +122,16 @@ def test_runs_that_are_given_up() -> None:
         house.add("a1", version="bad")
     bad = house.place("a1")
     assert [house.next(), house.next(), house.next()] == ["a1", "a1", None]
-    house.turns.give_up(bad)
+    house.turns.give_up(bad, house.now)
     assert house.next() is None
     house.add("a2", version="good")
     assert [house.next(), house.next()] == ["a2", None]
-    house.turns.done(house.places["a2"])
-    house.turns.give_up(bad)
+    house.turns.done(house.places["a2"], house.now)
+    house.turns.give_up(bad, house.now)
     assert (bad.version.stuck, house.next()) == (2, None)
-    house.turns.returned(bad)
+    house.turns.returned(bad, house.now)
     assert [house.next(), house.next()] == ["a1", None]
-    house.turns.done(bad)
+    house.turns.done(bad, house.now)
     assert [house.next(), bad.version.running, bad.version.stuck] == ["a1", 2, 1]
 
 
@@ -140,7 +140,7 @@ def test_a_blocked_version_does_not_hold_up_its_model() -> None:
     house = House(cap=1)
     house.add("a1", 0.0, 0.0, version="bad")
     house.next()
-    house.turns.give_up(house.place("a1"))
+    house.turns.give_up(house.place("a1"), house.now)
     house.add("a2", *[0.0] * 3, version="good")
     assert house.all() == ["a2"] * 3
 
@@ -175,3 +175,39 @@ def test_a_line_that_is_due_before_its_time() -> None:
     assert house.turns.wake_at() == 9.0
     house.now = 9.0
     assert house.all() == ["a1"]
+
+
+def test_a_line_that_holds_back_while_it_runs() -> None:
+    """A line that lets nothing go beside its run is looked at again when that is over, however it is."""
+
+    class OneAtATime(Line):
+        running = False
+
+        def due(self, now: float) -> bool:
+            return super().due(now) and not self.running
+
+        def wake_at(self) -> None:
+            return None
+
+        def take(self, now: float) -> Line | None:
+            found = super().take(now)
+            self.running = self.running or found is not None
+            return found
+
+    turns = Turns(2)
+    line = OneAtATime("a1")
+    place = Place(Version(ServableId("a", 1), Model()), line)
+    ends = (turns.done, turns.returned)
+    for end in ends:
+        line.add(0.0, 0.0)
+        turns.look(place, 0.0)
+        assert turns.next(0.0) is not None
+        assert turns.next(0.0) is None
+        line.running = False
+        if end == turns.returned:
+            turns.give_up(place, 0.0)
+        else:
+            end(place, 0.0)
+        assert turns.next(0.0) is not None
+        line.running = False
+        end(place, 0.0)
