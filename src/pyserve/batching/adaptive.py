@@ -26,6 +26,8 @@ _COMPILED_TIMES = 4.0
 _COMPILED_S = 0.005
 # So many such runs, each with a usual one of a known size behind it, are a property of the graph.
 _COMPILED_RUNS = 4
+# Of the runs that the limit did not concern.
+_LEARN_ONE_OF = 8
 # A run that takes longer than allowed by this factor is no longer waited for.
 _STUCK_TIMES = 2.0
 _STUCK_LEAST_S = 1.0
@@ -61,6 +63,7 @@ class AdaptivePolicy:
         self._curve = ThroughputCurve(target_s, max_rows)
         self._width = Width(max_width)
         self._seen: set[int] = set()
+        self._unlearned = 0
         self._may_have_compiled = False
         self._compiled = 0
         self._pads = False
@@ -97,7 +100,7 @@ class AdaptivePolicy:
     def may_begin(self, now: float) -> bool:
         """Whether a batch may leave, given a free worker and something that waits."""
         with self._lock:
-            return self._width.has_room(now, self._stuck_after_s())
+            return self._width.is_free or self._width.has_room(now, self._stuck_after_s())
 
     def may_begin_at(self) -> float:
         """When a batch may leave even if none of those that run ends."""
@@ -131,6 +134,12 @@ class AdaptivePolicy:
                 return  # runs beside more or fewer others than usual would mislead
             first = rows not in self._seen
             self._seen.add(rows)
+            if not first and 2 * rows <= self._curve.limit:
+                # The limit did not matter: one of a few is enough, and learning costs as much as a small model.
+                self._unlearned += 1
+                if self._unlearned < _LEARN_ONE_OF:
+                    return
+            self._unlearned = 0
             self._notice_compilation(rows, seconds, first=first)
             self._curve.ran(rows, seconds, first=first)
 

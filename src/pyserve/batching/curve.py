@@ -38,8 +38,8 @@ _FAR_OFF_RUNS = 4
 # Runs between two looks above the limit.
 _LOOK_AGAIN = 64
 _LOOK_AGAIN_MAX = 4096
-# No run takes less; clocks may say so.
-_LEAST_S = 1e-9
+# What a batch costs beside its run: a thread wakes up, locks change hands, the loop is told. Also no run takes nothing.
+_OVERHEAD_S = 1e-4
 # Where one row alone takes longer than half of the target, a run may take this many times as long as that row.
 _FLOOR = 2.0
 
@@ -131,7 +131,7 @@ class ThroughputCurve:
             first: No run had so many rows before.
         """
         level = self.level_of(rows)
-        seconds = max(seconds, _LEAST_S)
+        seconds += _OVERHEAD_S
         if level > self._asked:
             self._sizes[self._asked].passed_by += 1
         if self._is_usual(level, rows, seconds, first=first):

@@ -10,17 +10,19 @@ A run that takes very long, stuck perhaps, is not counted: others may then run b
 
 from __future__ import annotations
 
-# Runs of one turn, for each batch that may run at once; fewer when they take longer than the time below.
+# One turn: so many runs for each batch that may run at once, and so many busy seconds, longer than Python keeps its lock
+# and the system a core; but for slow runs fewer of them are enough.
 _TURN_RUNS = 16
-_TURN_RUNS_LEAST = 4
-_TURN_S = 1.0
+_TURN_S = 0.05
+_SLOW_TURN_RUNS = 4
+_SLOW_TURN_S = 1.0
 # Turns of a trial: present, other, present, other.
 _TURNS = 4
 # A wider one must be so much better; a narrower one just as good.
 _WIDER_GAIN = 1.1
-# Between two trials: runs or busy seconds, whichever is reached first. Doubled after each trial that changed nothing.
-_REST_RUNS = 64
-_REST_S = 2.0
+# Between two trials; the busy seconds are doubled after each trial that changed nothing.
+_REST_RUNS = 16
+_REST_S = 0.5
 _REST_DOUBLINGS = 6
 
 
@@ -53,10 +55,13 @@ class Width:
         """Whether the width in force is not the usual one."""
         return self.width != self.usual
 
+    @property
+    def is_free(self) -> bool:
+        """Whether fewer batches run than may."""
+        return len(self._running) < self.width
+
     def has_room(self, now: float, stuck_after_s: float) -> bool:
         """Whether another batch may begin; runs that began longer ago than `stuck_after_s` do not count."""
-        if len(self._running) < self.width:
-            return True
         return sum(now - began < stuck_after_s for began in self._running.values()) < self.width
 
     def room_at(self, stuck_after_s: float) -> float:
@@ -82,13 +87,11 @@ class Width:
         self._rows += rows
         self._runs += 1
         if self._rates is None:
-            scale = 1 << self._doublings
-            if self._runs >= _REST_RUNS * scale or self._busy_s >= _REST_S * scale:
+            if self._runs >= _REST_RUNS and self._busy_s >= _REST_S * (1 << self._doublings):
                 self._begin_trial()
             return
-        if self._runs < _TURN_RUNS_LEAST * self.width:
-            return
-        if self._runs < _TURN_RUNS * self.width and self._busy_s < _TURN_S:
+        enough = self._runs >= _TURN_RUNS * self.width and self._busy_s >= _TURN_S
+        if not enough and (self._runs < _SLOW_TURN_RUNS * self.width or self._busy_s < _SLOW_TURN_S):
             return
         self._rates.append(self._rows / max(self._busy_s, 1e-9))
         if len(self._rates) < _TURNS:
