@@ -66,8 +66,11 @@ class Policy(Protocol):
 class Observer(Protocol):
     """Is told about one queue, or about several. Methods may be called from any thread; they never raise or block."""
 
-    def accepted(self, rows: int, tensors: int) -> None:
-        """A task of so many rows and input tensors waits from now on."""
+    def taken(self, rows: Sequence[int], tensors: int) -> None:
+        """Tasks of so many rows each, with so many input tensors, leave the queue.
+
+        A task that was cut is among them once, whole; so is one that nobody waits for any more, and that will not run.
+        """
         ...
 
     def ran(self, run: BatchRun) -> None:
