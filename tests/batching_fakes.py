@@ -131,8 +131,8 @@ class Noted:
         self.tasks: list[tuple[int, int]] = []
         self.runs: list[BatchRun] = []
 
-    def accepted(self, rows: int, tensors: int) -> None:
-        self.tasks.append((rows, tensors))
+    def taken(self, rows: Sequence[int], tensors: int) -> None:
+        self.tasks.extend((count, tensors) for count in rows)
 
     def ran(self, run: BatchRun) -> None:
         self.runs.append(run)

@@ -11,6 +11,7 @@ sizes and no other.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from pyserve.batching.curve import ThroughputCurve
 from pyserve.batching.greedy_queue import GreedyQueue
@@ -112,7 +113,7 @@ class AdaptivePolicy:
         with self._lock:
             return self._width.begin(now)
 
-    def accepted(self, rows: int, tensors: int) -> None:
+    def taken(self, rows: Sequence[int], tensors: int) -> None:
         """Nothing is learned before something has run."""
 
     def ran(self, run: BatchRun) -> None:

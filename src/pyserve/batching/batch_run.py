@@ -34,10 +34,11 @@ def run_batch(
         repeatable: Whether the model may be run again after a failure.
         clock: The clock of deadlines and of `queued_at`.
     """
+    tasks = [member.columns for member, _, _ in entries]
+    rules.observer.taken([member.rows for member, start, _ in entries if not start], len(tasks[0]))
     if len(entries) == 1:
         _run_group(entries, rules, repeatable, clock)
         return
-    tasks = [_columns(entry) for entry in entries]
     for group in merge.groups(tasks, pads=rules.policy.pads_inner_dimensions):
         _run_group([entries[index] for index in group], rules, repeatable, clock)
 
@@ -63,22 +64,22 @@ def _run_group(
         if repeatable and len(entries) > 1 and error.code in REPEATABLE:
             again = entries
         else:
-            for entry in entries:
-                entry.item.fail(error_for(error.code, error.message))  # one for each: raising changes it
+            for member, _, _ in entries:
+                member.fail(error_for(error.code, error.message))  # one for each: raising changes it
     except Exception as exception:
         outcome, status = Outcome.INDIVISIBLE, Status.of(exception)
         if repeatable and not rules.policy.refuses:
             again = entries
         else:
-            for entry in entries:
-                entry.item.fail(error_for(status.code, status.message))
+            for member, _, _ in entries:
+                member.fail(error_for(status.code, status.message))
     rules.observer.ran(BatchRun(rows, padded_rows, waits_s, clock() - started, outcome))
     if again:
         for entry in again:
             _run_group([entry], rules, False, clock)
     else:
-        for entry in entries:
-            entry.item.end()
+        for member, _, _ in entries:
+            member.end()
 
 
 class _ModelFailureError(Exception):
@@ -93,8 +94,9 @@ def _still_wanted(entries: Sequence[Entry[Member]], now: float) -> Sequence[Entr
     """The entries that somebody waits for; the others are ended."""
     wanted = []
     for entry in entries:
-        if entry.item.task.is_over(now):
-            entry.item.end()
+        member = entry[0]
+        if member.task.is_over(now):
+            member.end()
         else:
             wanted.append(entry)
     return wanted
@@ -112,7 +114,7 @@ def _results(
         _ModelFailureError: The model's failure.
         FailedPreconditionError, InternalError: What it gave has no rows to be told apart.
     """
-    lead = entries[0].item
+    lead = entries[0][0]
     if len(entries) == 1:
         columns = _columns(entries[0])
         if padded_rows > rows:
@@ -153,8 +155,8 @@ def _columns(entry: Entry[Member]) -> list[Array]:
 def _time_left(entries: Sequence[Entry[Member]], now: float) -> float | None:
     """Seconds until nobody waits any more; None when somebody waits without a limit."""
     latest = 0.0
-    for entry in entries:
-        deadline = entry.item.task.deadline
+    for member, _, _ in entries:
+        deadline = member.task.deadline
         if deadline is None:
             return None
         latest = max(latest, deadline)

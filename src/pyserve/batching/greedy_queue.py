@@ -67,7 +67,7 @@ class GreedyQueue(Generic[T]):
         most = self._max_waiting_rows
         if most is not None and self._entries and self._rows + rows > most:
             raise UnavailableError(f"{QUEUE_FULL}{self._rows} rows are waiting and at most {most} may")
-        self._entries.append(Entry(task, 0, rows))
+        self._entries.append((task, 0, rows))
         self._arrivals.append(now)
         self._rows += rows
         return 1
@@ -88,7 +88,7 @@ class GreedyQueue(Generic[T]):
         batch: Batch[T] = Batch()
         batch.arrived = self._arrivals[0]
         while entries:
-            rows = entries[0].stop
+            rows = entries[0][2]
             if batch.rows and batch.rows + rows > limit:
                 break
             batch.entries.append(entries.popleft())

@@ -97,7 +97,6 @@ class BatchLine:
         pieces = self._queue.offer(member, member.rows, now)
         if pieces > 1:
             member.was_cut(pieces)
-        self._rules.observer.accepted(member.rows, len(member.columns))
 
     def due(self, now: float) -> bool:
         return self._queue.due(now)

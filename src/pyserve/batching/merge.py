@@ -41,13 +41,16 @@ def groups(tasks: Sequence[Sequence[Array]], *, pads: bool) -> list[list[int]]:
     """Which tasks may run together: those of equal inner shapes.
 
     Args:
-        tasks: The columns of each.
+        tasks: The columns of each, at least one task.
         pads: Whether inner dimensions may be padded: then equal ranks are enough for arrays of rank 1 to 6 that have
             elements, which padding repeats.
 
     Returns:
         Indices of tasks, in their order within each group; groups in the order of their first tasks.
     """
+    inner = [tuple([array.shape[1:] for array in columns]) for columns in tasks]
+    if inner.count(inner[0]) == len(inner):
+        return [list(range(len(tasks)))]
     found: dict[Hashable, list[int]] = {}
     for index, columns in enumerate(tasks):
         key = tuple(_likeness(array, pads) for array in columns)

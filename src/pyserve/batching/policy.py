@@ -65,8 +65,11 @@ class Policy(Protocol):
 class Observer(Protocol):
     """Is told about one queue, or about several. Methods may be called from any thread; they never raise or block."""
 
-    def accepted(self, rows: int, tensors: int) -> None:
-        """A task of so many rows and input tensors waits from now on."""
+    def taken(self, rows: Sequence[int], tensors: int) -> None:
+        """Tasks of so many rows each, with so many input tensors, leave the queue.
+
+        A task that was cut is among them once, whole; so is one that nobody waits for any more, and that will not run.
+        """
         ...
 
     def ran(self, run: BatchRun) -> None:
@@ -91,9 +94,9 @@ class Observers:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def accepted(self, rows: int, tensors: int) -> None:
+    def taken(self, rows: Sequence[int], tensors: int) -> None:
         for observer in self._observers:
-            observer.accepted(rows, tensors)
+            observer.taken(rows, tensors)
 
     def ran(self, run: BatchRun) -> None:
         for observer in self._observers:

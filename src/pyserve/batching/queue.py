@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from pyserve.errors import SHUTTING_DOWN, InvalidArgumentError, UnavailableError
 
@@ -46,12 +46,8 @@ class HasLimits(Protocol):
     def limits(self) -> Limits: ...
 
 
-class Entry(NamedTuple, Generic[T]):
-    """The rows `start` to `stop` of a task: all of them, unless it was cut."""
-
-    item: T
-    start: int
-    stop: int
+Entry: TypeAlias = tuple[T, int, int]
+"""(task, start, stop): rows of a task, all of them unless it was cut. A plain tuple, for each request makes one."""
 
 
 class Batch(Generic[T]):
@@ -136,7 +132,7 @@ class BatchQueue(Generic[T]):
                     f"{QUEUE_FULL}currently {batches} batches enqueued and max_enqueued_batches is {limits.max_batches}"
                 )
             self._close_open()
-        self._add(Entry(task, 0, rows), now)
+        self._add(task, 0, rows, now)
         return 1
 
     def due(self, now: float) -> bool:
@@ -174,8 +170,8 @@ class BatchQueue(Generic[T]):
     def waiting(self) -> Iterator[T]:
         """The tasks that wait, a cut one once for each piece."""
         for batch in (*self._closed, self._open):
-            for entry in batch.entries:
-                yield entry.item
+            for task, _, _ in batch.entries:
+                yield task
 
     def _cut(self, task: T, rows: int, now: float, limits: Limits) -> int:
         most, open_rows, batches = limits.max_batch_rows, self._open.rows, len(self._closed) + 1
@@ -192,17 +188,17 @@ class BatchQueue(Generic[T]):
             if self._open.rows >= most:
                 self._close_open()
             stop = min(rows, start + most - self._open.rows)
-            self._add(Entry(task, start, stop), now)
+            self._add(task, start, stop, now)
             start = stop
             pieces += 1
         return pieces
 
-    def _add(self, entry: Entry[T], now: float) -> None:
+    def _add(self, task: T, start: int, stop: int, now: float) -> None:
         batch = self._open
         if not batch.rows:
             batch.arrived = now
-        batch.entries.append(entry)
-        batch.rows += entry.stop - entry.start
+        batch.entries.append((task, start, stop))
+        batch.rows += stop - start
 
     def _close_open(self) -> None:
         self._closed.append(self._open)

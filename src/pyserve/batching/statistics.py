@@ -5,7 +5,7 @@ Each batch costs a few steps and no lock (`observe/metrics.py`); whoever asks ad
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyserve.batching.advice import Figures
 from pyserve.batching.policy import BatchRun
@@ -34,7 +34,7 @@ class QueueStatistics:
         self.waits = Histogram("seconds a request waited", (), _SECONDS)
         self.runs = Histogram("seconds a batch ran", (), _SECONDS)
 
-    def accepted(self, rows: int, tensors: int) -> None:
+    def taken(self, rows: Sequence[int], tensors: int) -> None:
         """Nothing is counted before it has run."""
 
     def ran(self, run: BatchRun) -> None:
@@ -44,8 +44,7 @@ class QueueStatistics:
         self.fill.observe((), 100 * run.rows / self._max_rows())
         self.padding.observe((), run.padded_rows - run.rows)
         self.runs.observe((), run.ran_s)
-        for wait_s in run.waits_s:
-            self.waits.observe((), wait_s)
+        self.waits.observe_all((), run.waits_s)
 
     def figures(self) -> Figures:
         """The sums, as far as advice needs them. Batches that are counted meanwhile may be in some of them only."""

@@ -10,8 +10,8 @@ A run that takes very long, stuck perhaps, is not counted: others may then run b
 
 from __future__ import annotations
 
-# One turn: so many runs for each batch that may run at once, and so many busy seconds, longer than Python keeps its lock
-# and the system a core; but for slow runs fewer of them are enough.
+# One turn: so many runs for each batch that may run at once, and so many busy seconds, longer than Python keeps its
+# lock and the system a core; but for slow runs fewer of them are enough.
 _TURN_RUNS = 16
 _TURN_S = 0.05
 _SLOW_TURN_RUNS = 4

@@ -99,14 +99,25 @@ class Histogram:
 
     def observe(self, labels: Labels, value: float) -> None:
         """Put one value into its bucket."""
+        cell = self._cell(labels)
+        cell[bisect_right(self.limits, value)] += 1
+        cell[-1] += value
+
+    def observe_all(self, labels: Labels, values: Sequence[float]) -> None:
+        """Put several values into their buckets, for less than one after another costs."""
+        cell, limits = self._cell(labels), self.limits
+        for value in values:
+            cell[bisect_right(limits, value)] += 1
+        cell[-1] += sum(values)
+
+    def _cell(self, labels: Labels) -> list[float]:
         cells = self._threads.get(get_ident())
         if cells is None:
             cells = self._threads.setdefault(get_ident(), {})
         cell = cells.get(labels)
         if cell is None:
             cell = cells[labels] = self._none.copy()
-        cell[bisect_right(self.limits, value)] += 1
-        cell[-1] += value
+        return cell
 
     def values(self) -> Mapping[Labels, Distribution]:
         """The distribution for each set of labels seen so far, sorted by labels."""

@@ -163,14 +163,13 @@ class BatchMetrics:
     def __init__(self, metrics: ServingMetrics) -> None:
         self._metrics = metrics
 
-    def accepted(self, rows: int, tensors: int) -> None:
+    def taken(self, rows: Sequence[int], tensors: int) -> None:
         for _ in range(tensors):
-            self._metrics.input_batch_size.observe((), rows)
+            self._metrics.input_batch_size.observe_all((), rows)
 
     def ran(self, run: BatchRun) -> None:
         metrics = self._metrics
-        for wait_s in run.waits_s:
-            metrics.queuing_latency.observe(("",), wait_s * 1e6)
+        metrics.queuing_latency.observe_all(("",), [wait_s * 1e6 for wait_s in run.waits_s])
         metrics.wrapped_run_count.add()
         metrics.padding_size.observe((str(run.padded_rows),), run.padded_rows - run.rows)
         metrics.processed_batch_size.observe((), run.padded_rows)

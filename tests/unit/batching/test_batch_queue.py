@@ -28,8 +28,8 @@ def shown(batch: Batch[str] | None) -> list[str] | None:
     """Entries as `name`, or `name[start:stop]` where they were cut."""
     if batch is None:
         return None
-    assert batch.rows == sum(entry.stop - entry.start for entry in batch.entries)
-    return [f"{entry.item}[{entry.start}:{entry.stop}]" for entry in batch.entries]
+    assert batch.rows == sum(stop - start for _, start, stop in batch.entries)
+    return [f"{name}[{start}:{stop}]" for name, start, stop in batch.entries]
 
 
 def taken(queue: BatchQueue[str], now: float) -> list[list[str]]:

@@ -52,7 +52,7 @@ def test_rows_limits_and_times(limits: Limits, steps: list[tuple[str, int]]) -> 
         if batch is None:
             return
         assert 0 < batch.rows <= limits.max_batch_rows
-        assert batch.rows == sum(entry.stop - entry.start for entry in batch.entries)
+        assert batch.rows == sum(stop - start for _, start, stop in batch.entries)
         for item, start, stop in batch.entries:
             assert start < stop
             ran.setdefault(item, []).extend(range(start, stop))

@@ -34,7 +34,7 @@ NOW = 1000.0
 
 def entries(tasks: Sequence[Task]) -> list[Entry[Member]]:
     members = [Member(task, task.layout()) for task in tasks]
-    return [Entry(member, 0, member.rows) for member in members]
+    return [(member, 0, member.rows) for member in members]
 
 
 def run(
@@ -258,10 +258,21 @@ def test_what_the_observer_is_told() -> None:
     assert noted.runs == [BatchRun(3, 4, [2.0, 1.0], 0.0)]
 
 
+def test_what_is_taken_is_told() -> None:
+    """Each task once, with its rows: one that was cut whole, one that nobody waits for too."""
+    requests = Requests(Doubling())
+    noted = Noted()
+    late = requests.task([1], deadline=NOW - 1)
+    first, second = cut(requests.task([1, 2, 3]), (0, 1), (1, 3))
+    run_batch([*entries([late]), first], rules(noted), repeatable=True, clock=lambda: NOW)
+    run_batch([second], rules(noted), repeatable=True, clock=lambda: NOW)
+    assert noted.tasks == [(1, 1), (3, 1)]
+
+
 def cut(task: Task, *pieces: tuple[int, int]) -> list[Entry[Member]]:
     member = Member(task, task.layout())
     member.was_cut(len(pieces))
-    return [Entry(member, start, stop) for start, stop in pieces]
+    return [(member, start, stop) for start, stop in pieces]
 
 
 def test_pieces_are_joined_in_order() -> None:

@@ -25,7 +25,7 @@ def learned(limit: int, max_width: int = 1) -> AdaptivePolicy:
 
 def tasks_of(batch: Batch[int] | None) -> list[int]:
     assert batch is not None
-    return [entry.item for entry in batch.entries]
+    return [task for task, _, _ in batch.entries]
 
 
 def test_a_single_task_leaves_at_once() -> None:
@@ -134,8 +134,8 @@ def test_nothing_is_lost_or_turned_round(steps: list[tuple[str, int]], max_width
             queue.offer(offered[-1], rows, 0.001 * now)
         elif step == "take" and (batch := queue.take(0.001 * now)) is not None:
             assert len(batch.entries) == 1 or batch.rows <= policy.limit
-            assert batch.rows == sum(entry.item[1] for entry in batch.entries)
-            left += [entry.item for entry in batch.entries]
+            assert batch.rows == sum(task[1] for task, _, _ in batch.entries)
+            left += [task for task, _, _ in batch.entries]
             running.append(batch)
             assert len(running) <= max_width
         elif step == "end" and running:

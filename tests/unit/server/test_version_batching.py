@@ -124,13 +124,13 @@ def test_metrics_of_batches() -> None:
     """What TensorFlow Serving counts, by its names: an input per tensor, a wait per task, the rest per run."""
     metrics = ServingMetrics()
     observer = BatchMetrics(metrics)
-    observer.accepted(3, 2)
+    observer.taken([3, 4], 2)
     observer.ran(BatchRun(rows=5, padded_rows=8, waits_s=[0.001, 0.002], ran_s=0.5))
 
     def seen(histogram: Histogram) -> dict[tuple[str, ...], tuple[int, float]]:
         return {labels: (found.count, found.sum) for labels, found in histogram.values().items()}
 
-    assert seen(metrics.input_batch_size) == {(): (2, 6)}
+    assert seen(metrics.input_batch_size) == {(): (4, 14)}
     assert seen(metrics.queuing_latency) == {("",): (2, pytest.approx(3000))}
     assert seen(metrics.padding_size) == {("8",): (1, 3)}
     assert seen(metrics.processed_batch_size) == {(): (1, 8)}

@@ -19,7 +19,7 @@ def report(runs: list[BatchRun]) -> dict[str, Any]:
     """What a server would answer after these runs of one queue."""
     statistics = QueueStatistics(lambda: 8)
     for run in runs:
-        statistics.accepted(run.rows, 1)
+        statistics.taken([run.rows], 1)
         statistics.ran(run)
     queue = QueueReport(
         ["serving_default"],
