@@ -7,6 +7,7 @@ import random
 import pytest
 
 from pyserve.batching.adaptive import AdaptivePolicy
+from pyserve.batching.policy import BatchRun, Outcome
 from simulated_models import COSTS, Cost, closed_loop
 
 
@@ -45,6 +46,40 @@ def test_no_other_graph_is_padded() -> None:
             policy.learn(rows, (0.01 + 0.0001 * rows) * factor * chance.lognormvariate(0, noise))
         assert not policy.pads
         assert policy.padded_rows(9) == 9
+
+
+def test_runs_that_fail_teach_nothing() -> None:
+    """A model that refuses its inputs is quick at it."""
+    policy = AdaptivePolicy(0.5, 64, 1)
+    for _ in range(50):
+        policy.ran(BatchRun(1, policy.limit, [0.0], 0.001, Outcome.FAILED))
+    assert policy.limit == 1
+    policy.ran(BatchRun(1, policy.limit, [0.0], 0.001))
+    policy.ran(BatchRun(1, policy.limit, [0.0], 0.001))
+    assert policy.limit == 2
+
+
+def test_outputs_without_rows_end_batching() -> None:
+    """From then on requests run alone, and unpadded."""
+    policy = AdaptivePolicy(0.5, 64, 1)
+    chance = random.Random(1)
+    feed(policy, [chance.randint(9, 64) for _ in range(200)])
+    policy.ran(BatchRun(9, 16, [0.0], 0.1, Outcome.INDIVISIBLE))
+    assert policy.indivisible
+    assert (policy.limit, policy.padded_rows(9)) == (1, 9)
+
+
+def test_a_model_that_became_faster_while_idle() -> None:
+    """Of runs far below the limit some are learned from, so that what one row takes is known when rows wait."""
+    policy = AdaptivePolicy(0.01, 64, 1)
+    for _ in range(100):
+        policy.learn(policy.limit, 0.1)
+    assert policy.limit == 64  # the target is out of reach, and company is free
+    for _ in range(100):
+        policy.learn(1, 0.004)
+    policy.learn(64, 0.1)
+    policy.learn(64, 0.1)
+    assert policy.limit < 64
 
 
 def test_accidents_and_slow_times_are_no_compilations() -> None:

@@ -89,6 +89,12 @@ def test_a_model_that_becomes_faster(name: str, factor: float) -> None:
     assert rate(after[LEARNED_AFTER:], faster) >= 0.9 * best_rate(faster, TARGET_S, MAX_ROWS)
 
 
+def test_tiny_models_gain_from_company() -> None:
+    """What a batch costs around its run counts too: rows of some microseconds are not worth a batch each."""
+    history = saturate(ThroughputCurve(TARGET_S, MAX_ROWS), lambda rows: 10e-6 * rows, 200)
+    assert history[-1].rows >= 64
+
+
 def test_one_slow_run_is_an_accident() -> None:
     """A single run that breaks the target makes the next one smaller, and no more than that one."""
     curve, cost = ThroughputCurve(TARGET_S, MAX_ROWS), COSTS["affine, dear rows"]
