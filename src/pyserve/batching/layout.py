@@ -39,8 +39,7 @@ def of_signature(servable: Servable, key: str, outputs: Sequence[str]) -> Layout
     fed = {alias: _tensor(spec) for alias, spec in signature.inputs.items()}
     fetched = {alias: _tensor(signature.outputs[alias]) for alias in outputs}
     shared: tuple[str, ...] = ()
-    if not isinstance(servable, RunsTensors) or len(set(fed.values())) < len(fed):
-        # Without a graph, equal names mean nothing; and one tensor fed by two names has no single column.
+    if not isinstance(servable, RunsTensors):  # then equal names mean nothing
         fed, fetched, shared = {alias: alias for alias in fed}, {alias: alias for alias in outputs}, (key,)
     columns = sorted(set(fetched.values()))
     return Layout(

@@ -39,7 +39,7 @@ class Member:
         """The outputs of the piece that begins at row `start`, or of the whole. Any thread."""
         if self._split is not None:
             pieces = self._split.add(start, outputs)
-            if pieces is None or self.task.answered:
+            if pieces is None:
                 return
             try:
                 outputs = rejoin(pieces)

@@ -85,9 +85,8 @@ class Scheduler:
 
     def start(self) -> None:
         with self._lock:
-            threads = [self._new_thread() for _ in range(self._num_threads)]
-        for thread in threads:
-            thread.start()
+            for _ in range(self._num_threads):
+                self._start_worker()
         if self._stuck_after_s is not None:
             threading.Thread(
                 target=self._watch,
@@ -193,14 +192,14 @@ class Scheduler:
 
     # --- threads -------------------------------------------------------------------------------------------------
 
-    def _new_thread(self) -> threading.Thread:
-        """A thread that has not started yet. Under the lock."""
+    def _start_worker(self) -> None:
+        """Under the lock, so that nobody joins a thread that has not started; it takes the lock later."""
         worker = _Worker()
         name = f"{self._thread_name}-{self._threads_made}"
         worker.thread = threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
         self._workers.append(worker)
         self._threads_made += 1
-        return worker.thread
+        worker.thread.start()
 
     def _work(self, worker: _Worker) -> None:
         while True:
@@ -268,7 +267,6 @@ class Scheduler:
         """Give up runs that take too long. A run that begins during a sleep cannot be over its time before its end."""
         sleep_s = stuck_after_s
         while not self._watch_over.wait(sleep_s):
-            threads = []
             with self._lock:
                 now = time.monotonic()
                 look_at = now + stuck_after_s
@@ -279,12 +277,11 @@ class Scheduler:
                     if late_at > now:
                         look_at = min(look_at, late_at)
                     elif not self._stopped:
-                        threads.append(self._give_up(worker, worker.place, stuck_after_s))
-            for thread in threads:
-                thread.start()
+                        self._give_up(worker, worker.place, stuck_after_s)
             sleep_s = look_at - now
 
-    def _give_up(self, worker: _Worker, place: Place, after_s: float) -> threading.Thread:
+    def _give_up(self, worker: _Worker, place: Place, after_s: float) -> None:
+        """Let another thread take the place of one. Under the lock."""
         worker.given_up = True
         self._turns.give_up(place, time.monotonic())
         self._on_stuck(place.version.id, 1)
@@ -292,4 +289,4 @@ class Scheduler:
             "A run of servable %s has not ended for %g s: another thread takes the place of %s",
             place.version.id, after_s, worker.thread.name,
         )  # fmt: skip
-        return self._new_thread()
+        self._start_worker()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from batching_fakes import ID, Doubling, Noted, Requests, answer_of, rules
+from pyserve.batching import open_version
 from pyserve.batching.graph_task import GraphTask
 from pyserve.batching.policy import QueueRules
 from pyserve.batching.scheduler import Scheduler
@@ -146,6 +147,39 @@ def test_the_times_of_many_queues_with_one_thread_left() -> None:
         for requests in others:
             assert requests.answered.acquire(timeout=WAIT_S)
         gate.open()
+
+
+@pytest.mark.parametrize("attempt", range(6))
+def test_somebody_always_watches_the_time(attempt: int) -> None:
+    """When the thread that would wake for a batch is sent to another model, the one that is left wakes instead.
+
+    Which of the two is sent is chance, so it is tried several times.
+    """
+    del attempt
+    gate = Gate()
+    with running(1) as scheduler:
+        waiting = opened(scheduler, servable_id=OTHER, chosen=rules(batch_timeout_micros=30_000))
+        held = opened(scheduler, gate)
+        scheduler.submit(waiting.task([1]))
+        time.sleep(0.005)  # one thread goes to sleep until the batch is due
+        scheduler.submit(held.task([1]))
+        assert gate.wait_for_run()
+        assert waiting.answered.acquire(timeout=WAIT_S)
+        gate.open()
+
+
+def test_kinds_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond so many kinds of tasks a version makes no queues; such tasks run alone."""
+    monkeypatch.setattr(open_version, "MAX_KINDS", 3)
+    noted = Noted()
+    with running(1) as scheduler:
+        requests = opened(scheduler, chosen=rules(noted))
+        for outputs in (["y"], ["z"], ["y", "z"], ["z", "y"], ["y"]):
+            task = requests.task([1], outputs=outputs)
+            scheduler.submit(task)
+            assert requests.answered.acquire(timeout=WAIT_S)
+            assert answer_of(task, outputs[0]) == [2]
+    assert len(noted.runs) == 3
 
 
 def test_refusals_are_answers() -> None:

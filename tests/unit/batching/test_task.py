@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -139,3 +141,21 @@ def test_expiring_during_a_run_keeps_the_handle_until_the_model_returns() -> Non
     task.run()
     assert seen == [(0, "DEADLINE_EXCEEDED: Timed out waiting for notification")]
     assert (held.releases, len(held.answers), task.result) == (1, 1, None)
+
+
+def test_an_error_holds_nothing() -> None:
+    """A failed task's arrays are gone with it, without the cyclic collector."""
+
+    def fail() -> None:
+        raise InvalidArgumentError("bad")
+
+    held = Held(Echo(fail))
+    task = held.task()
+    array = weakref.ref(task.inputs["x"])
+    gc.disable()
+    try:
+        task.run()
+        assert str(task.error) == "INVALID_ARGUMENT: bad"
+        assert array() is None
+    finally:
+        gc.enable()

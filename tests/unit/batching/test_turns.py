@@ -111,8 +111,10 @@ def test_versions_share_the_cap_of_their_model() -> None:
     house.add("a1", version="v1")
     house.add("a2", version="v2")
     assert [house.next(), house.next()] == ["a1", None]
+    house.add("a3", version="v3")
+    assert house.next() is None
     house.turns.done(house.places["a1"], house.now)
-    assert house.next() == "a2"
+    assert [house.next(), house.next()] == ["a2", None]
 
 
 def test_runs_that_are_given_up() -> None:
@@ -197,17 +199,11 @@ def test_a_line_that_holds_back_while_it_runs() -> None:
     turns = Turns(2)
     line = OneAtATime("a1")
     place = Place(Version(ServableId("a", 1), Model()), line)
-    ends = (turns.done, turns.returned)
-    for end in ends:
-        line.add(0.0, 0.0)
-        turns.look(place, 0.0)
+    line.add(0.0, 0.0, 0.0)
+    turns.look(place, 0.0)
+    for end in (turns.done, turns.give_up):
         assert turns.next(0.0) is not None
         assert turns.next(0.0) is None
         line.running = False
-        if end == turns.returned:
-            turns.give_up(place, 0.0)
-        else:
-            end(place, 0.0)
-        assert turns.next(0.0) is not None
-        line.running = False
         end(place, 0.0)
+    assert turns.next(0.0) is not None

@@ -116,6 +116,13 @@ def test_a_version_that_is_gone_is_closed(tmp_path: Path) -> None:
     for state in (State.LOADING, State.AVAILABLE, State.UNLOADING):
         monitor.publish(ServableState(ID, state))
         assert answer() == [2]
+    back = Monitor()
+    back.subscribe(
+        lambda state: back.publish(ServableState(ID, State.START)) if state.state is State.END else None
+    )
+    batching.close_when_gone(back)
+    back.publish(ServableState(ID, State.END))
+    assert answer() == [2]
     monitor.publish(ServableState(ID, State.END))
     assert answer() == "INTERNAL: Servable {name: m version: 1} takes no tasks"
 
