@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pyserve.errors import ServingError
 from pyserve.tools import explain
@@ -85,13 +86,14 @@ def plain(reports: Sequence[explain.Report]) -> list[str]:
 
 def _draw(reports: Sequence[explain.Report]) -> None:
     """The same on a terminal, with tables."""
-    console = Console()
+    console = Console(markup=False, highlight=False)
     for report in reports:
-        console.rule(explain.heading(report), align="left")
+        console.rule(Text(explain.heading(report)), align="left")
         for queue in report["queues"]:
-            console.print(f"\n[bold]{explain.queue_heading(queue)}[/bold]", highlight=False)
-            console.print(explain.parameters_text(queue), style="dim", highlight=False)
-            console.print(explain.totals_text(queue), highlight=False)
+            console.print()
+            console.print(explain.queue_heading(queue), style="bold")
+            console.print(explain.parameters_text(queue), style="dim")
+            console.print(explain.totals_text(queue))
             for chart in explain.charts(queue):
                 table = Table(
                     title=chart.title, title_justify="left", box=None, show_header=False, pad_edge=False
@@ -104,6 +106,6 @@ def _draw(reports: Sequence[explain.Report]) -> None:
                     drawn = "█" * max(1, round(bar.share * _BAR_WIDTH))
                     table.add_row(bar.label, str(bar.count), f"{bar.share:.1%}", drawn)
                 console.print(table)
-            console.print(f"[green]{queue['advice']}[/green]", highlight=False)
+            console.print(queue["advice"], style="green")
         for text in explain.alone_texts(report):
-            console.print(text, highlight=False)
+            console.print(text)

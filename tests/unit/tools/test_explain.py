@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -117,3 +118,21 @@ def test_an_address_that_is_none(url: str) -> None:
     """What is no address of a server is refused by name."""
     with pytest.raises(ServingError, match="is not the address of a server"):
         explain.fetch(url)
+
+
+def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same is drawn with bars, and nothing is left out."""
+    monkeypatch.setattr(explain, "fetch", lambda *arguments: [report([SINGLE] * 60 + [PADDED] * 20)])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert explain_command.run("pyserve explain", ["localhost:8501"]) == 0
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    for text in (
+        "m version 3: batched",
+        "serving_default -> y, z",
+        "5-8",
+        "25.0%",
+        "█" * 30,
+        "27 % of the rows",
+    ):
+        assert text in drawn
+    assert "runs alone, for a reason" in drawn
