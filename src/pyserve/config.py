@@ -7,6 +7,7 @@ a name is that of a TensorFlow Serving flag or proto field.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +147,56 @@ class TensorFlowOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchingParameters:
+    """How requests are collected into batches (docs/batching.md; fields as in TensorFlow Serving's file).
+
+    Values are checked where TensorFlow Serving checks them: the number of threads when a server starts, the others
+    when a version is loaded (`batching/parameters.py`).
+
+    Attributes:
+        max_batch_size: Rows of the largest accepted request and, without splitting, of the largest batch.
+        batch_timeout_micros: How long the oldest task of a batch that is not full may wait.
+        max_enqueued_batches: Batches that may wait in a queue, the open one included.
+        num_batch_threads: Batches of one model that run at the same time; None: one per core.
+        thread_pool_name: Prefix of the threads' names.
+        allowed_batch_sizes: A batch is padded to the next of these; empty: never.
+        pad_variable_length_inputs: Pad inner dimensions to the largest of the batch.
+        enable_large_batch_splitting: Cut requests over several batches.
+        max_execution_batch_size: Rows of the largest batch, with splitting; None: `max_batch_size`.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int | None = None
+    thread_pool_name: str = "batch_threads"
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveBatching:
+    """Collect requests into batches of sizes that are learned (docs/batching.md).
+
+    Attributes:
+        target_latency_ms: How long a run of the model may take. Only a queue on which requests wait gets runs that
+            long, and only where rows get cheaper by it. A slow model (ResNet50 on two cores: 60 to 85 ms for a row)
+            still has room for the few rows from which it gains, and while the server keeps up nobody waits for more
+            than twice as long.
+    """
+
+    target_latency_ms: float = 500.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_latency_ms < math.inf:
+            raise InvalidArgumentError(
+                f"batching_target_latency_ms must be positive; was {self.target_latency_ms:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one request, one caller, or all together may take (flags of the same names; docs/limits.md).
 
@@ -192,12 +243,15 @@ class PlatformOptions:
         tflite: Whether and how TensorFlow Lite models are served.
         enable_model_warmup: Replay the requests that a version brings along before it is AVAILABLE.
         num_request_iterations_for_warmup: Times that each of them is run; <= 0: once.
+        batching, enable_per_model_batching_parameters: As in `ServerConfig`.
     """
 
     tensorflow: TensorFlowOptions = field(default_factory=TensorFlowOptions)
     tflite: TfLiteOptions = field(default_factory=TfLiteOptions)
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
+    batching: BatchingParameters | None = None
+    enable_per_model_batching_parameters: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +277,13 @@ class ServerConfig:
         enable_session_run: Let callers run any part of a model's graph.
         enable_profiler: Offer the profiler service.
         profile_dir: Where profiles are written; empty: none can be recorded.
-        num_run_threads: Model runs at the same time; 0: chosen from the cores.
+        batching: Collect requests into batches; None: run each alone.
+        adaptive_batching: Collect them into batches of learned sizes, with or without `batching`, whose
+            `max_batch_size`, `max_enqueued_batches` and `num_batch_threads` are then upper limits.
+        enable_per_model_batching_parameters: With `batching`: a version's own file decides, and a version without one
+            is not batched.
+        num_run_threads: Runs of one model at the same time, without batching; 0: chosen from the cores.
+        stuck_after_s: A run that takes longer gives its thread up, and its version counts as stuck.
         enable_model_warmup: Replay the requests that a version brings along before it is AVAILABLE.
         num_request_iterations_for_warmup: Times that each of them is run; <= 0: once.
         warmup_from_signature: Without such requests, run each stateless signature once instead.
@@ -251,7 +311,11 @@ class ServerConfig:
     enable_session_run: bool = False
     enable_profiler: bool = False
     profile_dir: str = ""
+    batching: BatchingParameters | None = None
+    adaptive_batching: AdaptiveBatching | None = None
+    enable_per_model_batching_parameters: bool = False
     num_run_threads: int = 0
+    stuck_after_s: float = 60.0
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
     warmup_from_signature: bool = True
@@ -270,12 +334,30 @@ class ServerConfig:
     def platform(self, name: str | None) -> PlatformOptions:
         """How the models of a platform are loaded; of one that no file describes, as the options here say."""
         own = PlatformOptions(
-            self.tensorflow, self.tflite, self.enable_model_warmup, self.num_request_iterations_for_warmup
+            self.tensorflow,
+            self.tflite,
+            self.enable_model_warmup,
+            self.num_request_iterations_for_warmup,
+            self.batching,
+            self.enable_per_model_batching_parameters,
         )
         return (self.platforms or {}).get(name or "", own)
 
+    @property
+    def all_batching(self) -> tuple[BatchingParameters, ...]:
+        """The batching parameters in force, of the server or of its platforms."""
+        options = (self,) if self.platforms is None else self.platforms.values()
+        return tuple(option.batching for option in options if option.batching is not None)
+
     def __post_init__(self) -> None:
         _at_least(0, num_run_threads=self.num_run_threads)
+        if not self.stuck_after_s > 0:
+            raise InvalidArgumentError(f"stuck_after_s must be positive; was {self.stuck_after_s:g}")
+        for parameters in self.all_batching:
+            if parameters.num_batch_threads is not None and parameters.num_batch_threads < 1:
+                raise InvalidArgumentError(
+                    f"num_batch_threads must be positive; was {parameters.num_batch_threads}"
+                )
         _at_least(0, drain_delay_s=self.drain_delay_s, drain_timeout_s=self.drain_timeout_s)
         seen: set[str] = set()
         for model in self.models:

@@ -144,6 +144,11 @@ def error_for(code: int, message: str) -> ServingError:
         return UnknownError(message)
 
 
+def as_serving_error(error: Exception) -> ServingError:
+    """An exception as a caller may see it: one that is not ours is INTERNAL, and says what it was."""
+    return error if isinstance(error, ServingError) else InternalError(f"{type(error).__name__}: {error}")
+
+
 def file_error(error: OSError) -> ServingError:
     """What the operating system said about a file, with the code and the form of text that TensorFlow uses.
 

@@ -78,9 +78,9 @@ CASES = [
     post("columns", '{"inputs": [1, 2]}', 200, answer={"outputs": [2.5, 3.0]}),
     post("columns by name", '{"inputs": {"x": [[1], [2]]}}', 200, answer={"outputs": [[2.5], [3.0]]}),
     post("column scalar", '{"inputs": 2}', 200, answer={"outputs": 3.0}),
-    post("surplus column", '{"inputs": {"x": 2, "other": 1}}', 200, answer={"outputs": 3.0}),
-    post("signature", '{"signature_name": "serving_default", "inputs": 2}', 200, answer={"outputs": 3.0}),
-    post("empty signature name", '{"signature_name": "", "inputs": 2}', 200, answer={"outputs": 3.0}),
+    post("surplus column", '{"inputs": {"x": [2], "other": 1}}', 200, answer={"outputs": [3.0]}),
+    post("signature", '{"signature_name": "serving_default", "inputs": [2]}', 200, answer={"outputs": [3.0]}),
+    post("empty signature name", '{"signature_name": "", "inputs": [2]}', 200, answer={"outputs": [3.0]}),
     post("version", OK_BODY, 200, HPT + "/versions/1:predict", answer=OK_ANSWER),
     post("version with zeros", OK_BODY, 200, HPT + "/versions/001:predict", answer=OK_ANSWER),
     post("label", OK_BODY, 200, HPT + "/labels/stable:predict", answer=OK_ANSWER),
@@ -92,7 +92,7 @@ CASES = [
         "unknown keys", '{"other": {"deep": [null]}, "instances": [1.0]}', 200, answer={"predictions": [2.5]}
     ),
     post("byte order mark", "\ufeff" + OK_BODY, 200, answer=OK_ANSWER),
-    post("beyond float", '{"inputs": 1e300}', 200, answer={"outputs": float("inf")}),
+    post("beyond float", '{"inputs": [1e300]}', 200, answer={"outputs": [float("inf")]}),
     post("infinity", '{"inputs": [Infinity, -Inf]}', 200, answer={"outputs": [float("inf"), float("-inf")]}),
     # --- predict: refused by the JSON parser
     post("empty", "", 400, error="JSON Parse error: The document is empty"),

@@ -25,7 +25,7 @@ from grpc_calls import (
 from pyserve import Server, protos
 from pyserve.backends.function import FunctionServable, predict_signature
 from pyserve.codec.tf_record import encode_record
-from pyserve.config import ModelConfig
+from pyserve.config import BatchingParameters, ModelConfig
 from pyserve.dtypes import FLOAT, STRING, Array
 from pyserve.protos import tfs
 from pyserve.servable import CLASSIFY_METHOD, REGRESS_METHOD, Servable, Signature, TensorSpec
@@ -103,6 +103,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         tmp_path / "m",
         models=(ModelConfig("m", str(tmp_path / "m"), version_labels={"stable": 1}),),
         metrics_path=METRICS_PATH,
+        batching=BatchingParameters(),
         enable_session_run=True,
         enable_grpc_healthcheck_service=True,
     )

@@ -78,3 +78,17 @@ def test_models_elsewhere(tmp_path: Path) -> None:
     samples = {path for name, path in paths.items() if name.startswith("tfs_")}
     assert all(path.startswith("/models/tfs/saved_model_") for path in samples)
     assert bool(samples) is bool(os.environ.get(TESTDATA_VARIABLE))
+
+
+def test_with_batching(tmp_path: Path) -> None:
+    """A server that batches answers the whole suite, but for inputs without rows, which no batch can hold."""
+    config = tmp_path / "models.config"
+    assert run(SUITE / "models_config.py", config).returncode == 0
+    with ServerProcess([f"--model_config_file={config}", "--enable_batching", *FLAGS]) as server:
+        addresses = [
+            f"--grpc-address=localhost:{server.grpc_port}",
+            f"--rest-address=localhost:{server.rest_port}",
+        ]
+        done = run("-m", "pytest", "-p", "no:cacheprovider", SUITE, *addresses, "-k", "not scalar")
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from pyserve import protos
 from pyserve.backends.saved_model.version_config import FILE_NAME, options_of_version
 from pyserve.cli.flags import State
 from pyserve.cli.table import FLAGS
-from pyserve.codec import model_config, monitoring_config, platform_config
+from pyserve.codec import batching_parameters, model_config, monitoring_config, platform_config
 from pyserve.config import All, Latest, ModelConfig, Specific, TensorFlowOptions, Unlisted
 from pyserve.errors import Code, ServingError
 from pyserve.observe import prometheus
@@ -113,6 +114,30 @@ HONOURED: dict[str, tuple[Callable[[], object], object]] = {
         ),
         "/x",
     ),
+}
+
+
+BATCHING: dict[str, tuple[str, object]] = {
+    "max_batch_size": ("{ value: 7 }", 7),
+    "batch_timeout_micros": ("{ value: 7 }", 7),
+    "max_enqueued_batches": ("{ value: 7 }", 7),
+    "num_batch_threads": ("{ value: 7 }", 7),
+    "thread_pool_name": ('{ value: "x" }', "x"),
+    "allowed_batch_sizes": (": [4, 8]", (4, 8)),
+    "pad_variable_length_inputs": (": true", True),
+    "enable_large_batch_splitting": ("{ value: true }", True),
+    "max_execution_batch_size": ("{ value: 7 }", 7),
+}
+
+
+def batching_field(name: str) -> object:
+    text = f"{name} {BATCHING[name][0]}"
+    return getattr(batching_parameters.parse_batching_parameters(text, "/f"), name)
+
+
+HONOURED |= {
+    f"BatchingParameters.{name}": (functools.partial(batching_field, name), expected)
+    for name, (_, expected) in BATCHING.items()
 }
 
 

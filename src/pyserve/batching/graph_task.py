@@ -34,8 +34,11 @@ class GraphTask(Task):
         super().__init__(handle, "", feeds, fetches, deadline)
         self.targets = targets
 
-    def execute(self, timeout_s: float | None) -> dict[str, Array]:
+    def batch_key(self) -> None:
+        return None
+
+    def compute(self, inputs: Mapping[str, Array], timeout_s: float | None) -> dict[str, Array]:
         servable = self.handle.servable
         if not isinstance(servable, RunsTensors):
             raise UnimplementedError(f"Servable {self.handle.id} has no graph to run tensors of")
-        return servable.run_tensors(self.inputs, self.outputs, self.targets, timeout_s)
+        return servable.run_tensors(inputs, self.outputs, self.targets, timeout_s)

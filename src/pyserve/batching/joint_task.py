@@ -6,8 +6,10 @@ A MultiInference request. It has one handle, one deadline and one answer, whatev
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
+from pyserve.batching import layout
+from pyserve.batching.layout import Layout
 from pyserve.batching.task import Task
 from pyserve.dtypes import Array
 from pyserve.errors import TIMED_OUT, DeadlineExceededError
@@ -17,7 +19,7 @@ _INPUT = "input"
 
 
 class JointTask(Task):
-    """A joint run, waiting, running or answered. It runs alone: no batch may take it in.
+    """A joint run, waiting, running or answered. A batch holds joint tasks of the same signatures and outputs.
 
     Args:
         handle: Right to use the servable; the task owns it from now on.
@@ -41,8 +43,14 @@ class JointTask(Task):
         super().__init__(handle, ",".join(keys), {_INPUT: array}, tuple(wanted), deadline)
         self.wanted = wanted
 
-    def execute(self, timeout_s: float | None) -> dict[str, Array]:
-        array = self.inputs[_INPUT]
+    def batch_key(self) -> Hashable:
+        return tuple(self.wanted.items())
+
+    def layout(self) -> Layout:
+        return layout.of_several(self.handle.servable, self.wanted, _INPUT)
+
+    def compute(self, inputs: Mapping[str, Array], timeout_s: float | None) -> dict[str, Array]:
+        array = inputs[_INPUT]
         servable = self.handle.servable
         if isinstance(servable, JointlyRunnable):
             return servable.run_jointly(self.wanted, array, timeout_s)

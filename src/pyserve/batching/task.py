@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
+from pyserve.batching import layout
+from pyserve.batching.layout import Layout
 from pyserve.dtypes import Array
-from pyserve.errors import TIMED_OUT, DeadlineExceededError, InternalError, ServingError
+from pyserve.errors import TIMED_OUT, DeadlineExceededError, ServingError, as_serving_error
 from pyserve.servable import ServableHandle
 
 
@@ -31,11 +33,12 @@ class Task:
     one of `result` and `error` is not None. `answer` may be called from any thread.
 
     `submitted_at` and `answered_at` are points on `time.perf_counter()`, for metrics; whoever submits sets the first.
+    A queue notes `queued_at`, a point on `time.monotonic()`.
     """
 
     __slots__ = (
-        "_answered", "answered_at", "deadline", "error", "handle", "inputs", "on_answer", "outputs", "result",
-        "signature_key", "submitted_at",
+        "_answered", "answered_at", "deadline", "error", "handle", "inputs", "on_answer", "outputs", "queued_at",
+        "result", "signature_key", "submitted_at",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +57,7 @@ class Task:
         self.result: dict[str, Array] | None = None
         self.error: ServingError | None = None
         self.on_answer: Callable[[Task], None] | None = None
-        self.submitted_at = self.answered_at = 0.0
+        self.submitted_at = self.answered_at = self.queued_at = 0.0
         self._answered = threading.Lock()  # taken once and never given back: the right to answer
 
     @property
@@ -71,6 +74,9 @@ class Task:
             return False
         self.result = result
         self.error = error
+        if error is not None:
+            # It would hold the frames that it passed through, and they the arrays of the request, in a cycle.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
         self.answered_at = time.perf_counter()
         if self.on_answer is not None:
             self.on_answer(self)
@@ -90,13 +96,33 @@ class Task:
         self.inputs = {}
         self.handle.release()
 
-    def execute(self, timeout_s: float | None) -> dict[str, Array]:
-        """Have the servable compute the result, on this thread.
+    def batch_key(self) -> Hashable | None:
+        """Tasks of one version with equal keys have equal layouts; None: it runs alone."""
+        return self.signature_key, tuple(self.outputs)
+
+    def layout(self) -> Layout:
+        """How it lies in a batch; only for tasks with a `batch_key`."""
+        return layout.of_signature(self.handle.servable, self.signature_key, self.outputs)
+
+    def compute(self, inputs: Mapping[str, Array], timeout_s: float | None) -> dict[str, Array]:
+        """Have the servable compute the outputs, on this thread.
+
+        Args:
+            inputs: This task's, or those of a batch that it runs in, by the same names.
 
         Raises:
             ServingError: The model's failure.
         """
-        return self.handle.servable.run(self.signature_key, self.inputs, self.outputs, timeout_s)
+        return self.handle.servable.run(self.signature_key, inputs, self.outputs, timeout_s)
+
+    def is_over(self, now: float) -> bool:
+        """Whether it need not run at `now`, on `time.monotonic()`: it was answered, or its deadline has passed.
+
+        One that is late is answered with DEADLINE_EXCEEDED.
+        """
+        if not self.answered and self.deadline is not None and now >= self.deadline:
+            self.expire()
+        return self.answered
 
     def run(self) -> None:
         """Run the signature on this thread, answer, and end the task. Never raises.
@@ -104,16 +130,11 @@ class Task:
         A task that was answered meanwhile, or whose deadline has passed, is not run.
         """
         try:
-            if self.answered:
-                return
-            timeout_s = None if self.deadline is None else self.time_left()
-            if timeout_s is not None and timeout_s <= 0:
-                self.expire()
-                return
-            self.answer(self.execute(timeout_s))
-        except ServingError as error:
-            self.answer(None, error)
+            now = time.monotonic()
+            if not self.is_over(now):
+                timeout_s = None if self.deadline is None else self.deadline - now
+                self.answer(self.compute(self.inputs, timeout_s))
         except Exception as error:  # a broken servable must not take its thread along
-            self.answer(None, InternalError(f"{type(error).__name__}: {error}"))
+            self.answer(None, as_serving_error(error))
         finally:
             self.end()

@@ -41,6 +41,11 @@ COMMANDS: tuple[Command, ...] = (
     Command("predict", "ask a server to run a model", "pyserve.cli.predict_command"),
     Command("status", "which versions of models a server has", "pyserve.cli.status_command"),
     Command("reload", "give a server a new list of models", "pyserve.cli.reload_command"),
+    Command(
+        "explain",
+        "show what the batching of a running server does, with advice",
+        "pyserve.cli.explain_command",
+    ),
 )
 
 

@@ -9,11 +9,14 @@ from typing import cast
 
 from pyserve.cli.flags import Flag, FlagValueError, Kind, State, Value, parse_value, set_away_from_default
 from pyserve.cli.table import FLAGS
+from pyserve.codec.batching_parameters import parse_batching_parameters
 from pyserve.codec.model_config import PLATFORM_TENSORFLOW, check_platform, parse_model_config
 from pyserve.codec.monitoring_config import parse_monitoring_config
 from pyserve.codec.platform_config import parse_platform_config
 from pyserve.codec.session_config import parse_session_config
 from pyserve.config import (
+    AdaptiveBatching,
+    BatchingParameters,
     Limits,
     LoadOptions,
     ModelConfig,
@@ -80,6 +83,7 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
     # The file of models is read before that of platforms, as in TensorFlow Serving, but needs their names.
     model_config_text = _model_config_text(values, read_file)
     platforms = _platforms(given, values, read_file)
+    batching = _batching(values, read_file) if platforms is None else None
     return ServerConfig(
         models=_models(values, model_config_text, platforms),
         model_config_file=values.text("model_config_file"),
@@ -103,7 +107,11 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         enable_session_run=values.boolean("enable_session_run"),
         enable_profiler=_profiler(given),
         profile_dir=values.text("profile_dir"),
+        batching=batching,
+        adaptive_batching=_adaptive_batching(values),
+        enable_per_model_batching_parameters=values.boolean("enable_per_model_batching_parameters"),
         num_run_threads=values.integer("num_run_threads"),
+        stuck_after_s=values.number("stuck_after_s"),
         enable_model_warmup=values.boolean("enable_model_warmup"),
         num_request_iterations_for_warmup=values.integer("num_request_iterations_for_warmup"),
         warmup_from_signature=_warmup(values.text("warmup_from_signature")),
@@ -221,8 +229,33 @@ def _models(
     return (model,)
 
 
+def _batching(values: _Values, read_file: Callable[[str], str]) -> BatchingParameters | None:
+    config_file = values.text("batching_parameters_file")
+    if not values.boolean("enable_batching"):
+        if config_file:
+            raise InvalidArgumentError(
+                "server_options.batching_parameters_file is set without setting "
+                "server_options.enable_batching to true."
+            )
+        return None
+    if config_file:
+        return parse_batching_parameters(read_file(config_file), config_file)
+    return BatchingParameters(thread_pool_name="model_server_batch_threads")
+
+
+def _adaptive_batching(values: _Values) -> AdaptiveBatching | None:
+    mode = values.text("batching_mode")
+    if mode not in ("static", "adaptive"):
+        raise InvalidArgumentError(f"--batching_mode must be static or adaptive; was {mode}")
+    target = AdaptiveBatching(values.number("batching_target_latency_ms"))
+    return target if mode == "adaptive" else None
+
+
 # What a platform config file decides instead.
 _REPLACED = (
+    "enable_batching",
+    "batching_parameters_file",
+    "enable_per_model_batching_parameters",
     "tensorflow_session_parallelism",
     "tensorflow_session_config_file",
     "tensorflow_intra_op_parallelism",
@@ -252,10 +285,6 @@ def _platforms(
 
 
 def _tensorflow(values: _Values, tags: frozenset[str], read_file: Callable[[str], str]) -> TensorFlowOptions:
-    if values.text("batching_parameters_file") and not values.boolean("enable_batching"):
-        raise InvalidArgumentError(
-            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
-        )
     config_file = values.text("tensorflow_session_config_file")
     session_config = parse_session_config(read_file(config_file), config_file) if config_file else b""
     intra = values.integer("tensorflow_intra_op_parallelism")

@@ -8,7 +8,6 @@ from pyserve.cli.flags import Flag, Kind, State
 
 _CPUS = os.cpu_count() or 1
 
-_LATER_BATCHING = "requests are not batched yet"
 _LATER = "not supported yet"
 _XLA_ALLOWED = "XLA is never disabled: what asks for it, a model or the session config file, gets it"
 
@@ -41,15 +40,15 @@ FLAGS: tuple[Flag, ...] = (
     ),
     _flag("rest_api_timeout_in_ms", INT32, 30000, "limit of a model run for REST requests; <= 0: none"),
     _flag("rest_api_enable_cors_support", BOOL, False, "send CORS headers with REST answers"),
-    _flag("enable_batching", BOOL, False, "collect requests into batches", WARNED, _LATER_BATCHING),
+    _flag("enable_batching", BOOL, False, "collect requests into batches"),
     _flag(
         "allow_version_labels_for_unavailable_models", BOOL, False,
         "let a new label name a version that is not loaded",
     ),
-    _flag("batching_parameters_file", STRING, "", "text file of BatchingParameters", WARNED, _LATER_BATCHING),
+    _flag("batching_parameters_file", STRING, "", "text file of BatchingParameters; needs --enable_batching"),
     _flag(
         "enable_per_model_batching_parameters", BOOL, False,
-        "read batching parameters from each version directory", WARNED, _LATER_BATCHING,
+        "with --enable_batching: batching_params.pbtxt of a version decides; without one it is not batched",
     ),
     _flag("model_config_file", STRING, "", "text file of ModelServerConfig; --model_name and path are then ignored"),
     _flag(
@@ -147,7 +146,22 @@ FLAGS: tuple[Flag, ...] = (
         "warmup_from_signature", STRING, "auto",
         "auto: run each stateless signature of a version without recorded requests once before AVAILABLE; off: do not",
     ),
-    _own("num_run_threads", INT32, 0, "model runs at the same time; 0: chosen from the cores"),
+    _own(
+        "num_run_threads", INT32, 0,
+        "runs of one model at the same time, without --enable_batching; 0: chosen from the cores",
+    ),
+    _own(
+        "batching_mode", STRING, "static",
+        "static: batches by --enable_batching and its parameters; adaptive: by what is learned, with or without them",
+    ),
+    _own(
+        "batching_target_latency_ms", FLOAT, 500.0,
+        "with --batching_mode=adaptive: how long one run of a model may take",
+    ),
+    _own(
+        "stuck_after_s", FLOAT, 60.0,
+        "a model run that takes longer gives its thread up, and its version counts as stuck",
+    ),
     _own(
         "enable_session_run", BOOL, False,
         "offer SessionService/SessionRun; unsafe: callers may run every operation of a model's graph",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import DecodeError, Message
 
+from pyserve.codec.batching_parameters import batching_parameters
 from pyserve.codec.session_config import OVERWRITTEN, checked_session_config
 from pyserve.codec.text_file import parse_file
 from pyserve.config import PlatformOptions, TensorFlowOptions, TfLiteOptions
@@ -35,7 +36,7 @@ class Use(enum.Enum):
 FIELDS: Mapping[str, Use] = {
     "session_target": Use.REFUSED,
     "session_config": Use.HONOURED,
-    "batching_parameters": Use.WARNED,
+    "batching_parameters": Use.HONOURED,
     "session_run_load_threadpool_index": Use.WARNED,
     "experimental_transient_ram_bytes_during_load": Use.WITHOUT_MEANING,
     "saved_model_tags": Use.HONOURED,
@@ -50,8 +51,8 @@ FIELDS: Mapping[str, Use] = {
     "num_tflite_interpreters": Use.WARNED,
     "num_tflite_interpreters_per_pool": Use.HONOURED,
     "num_tflite_pools": Use.HONOURED,
-    "wrap_session_with_no_threading_params": Use.WITHOUT_MEANING,
-    "enable_per_model_batching_params": Use.WARNED,
+    "wrap_session_with_no_threading_params": Use.HONOURED,
+    "enable_per_model_batching_params": Use.HONOURED,
     "enable_saved_model_config": Use.REFUSED,
     "mixed_precision": Use.HONOURED,
 }
@@ -95,6 +96,7 @@ def _options(name: str, config: tfs.PlatformConfig, path: str) -> PlatformOption
         raise InvalidArgumentError(f"Platform {name} in '{path}' holds a damaged {_ADAPTER}") from error
     _check_fields(bundle, FIELDS, name, path)
     _check_fields(bundle.model_warmup_options, WARMUP_FIELDS, name, path)
+    batched = bundle.HasField("batching_parameters") and not bundle.wrap_session_with_no_threading_params
     return PlatformOptions(
         tensorflow=_tensorflow_options(bundle, path),
         tflite=TfLiteOptions(
@@ -104,6 +106,8 @@ def _options(name: str, config: tfs.PlatformConfig, path: str) -> PlatformOption
         ),
         enable_model_warmup=bundle.enable_model_warmup,
         num_request_iterations_for_warmup=bundle.model_warmup_options.num_request_iterations.value,
+        batching=batching_parameters(bundle.batching_parameters) if batched else None,
+        enable_per_model_batching_parameters=bundle.enable_per_model_batching_params,
     )
 
 

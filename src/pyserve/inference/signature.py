@@ -120,7 +120,7 @@ def chosen_outputs(signature: Signature, output_filter: Sequence[str]) -> Sequen
         InvalidArgumentError: The filter names an unknown output, or one twice.
     """
     if not output_filter:
-        return sorted(signature.outputs)
+        return tuple(sorted(signature.outputs))
     seen: set[str] = set()
     for alias in output_filter:
         if alias not in signature.outputs:

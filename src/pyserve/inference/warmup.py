@@ -27,9 +27,6 @@ logger = logging.getLogger(__name__)
 # A declared shape may be anything; a run that only warms up must not need gigabytes.
 _MAX_ELEMENTS = 1 << 26
 
-BatchSizes = Callable[[ServableId, str], Sequence[int]]
-"""(id, path) → numbers of rows that the version will be run with, ascending."""
-
 
 class WarmUp:
     """What happens to a version between its load and AVAILABLE; a `prepare` of the life cycle. Thread-safe.
@@ -40,7 +37,6 @@ class WarmUp:
         from_signature: Run stateless signatures with zeros where there are no records, or none are replayed
             (`--warmup_from_signature`).
         check_method_name: Hold recorded requests to it (`--enable_signature_method_name_check`).
-        batch_sizes: With how many rows of zeros; by default one.
         run: Answers a recorded request's task before it returns; by default on the loading thread, at once.
         on_run: Told of each successful run of a recorded Predict, Classify or Regress, and which of them it was.
         on_replayed: Told when the end of a file of records is reached.
@@ -53,7 +49,6 @@ class WarmUp:
         iterations: int = 0,
         from_signature: bool = True,
         check_method_name: bool = False,
-        batch_sizes: BatchSizes = lambda id, path: (1,),
         run: Callable[[Task], None] = Task.run,
         on_run: Callable[[Task, str], None] | None = None,
         on_replayed: Callable[[Replayed], None] | None = None,
@@ -62,13 +57,17 @@ class WarmUp:
         self._iterations = iterations
         self._from_signature = from_signature
         self._check_method_name = check_method_name
-        self._batch_sizes = batch_sizes
         self._run = run
         self._on_run = on_run
         self._on_replayed = on_replayed
 
-    def __call__(self, id: ServableId, path: str, servable: Servable) -> None:
+    def __call__(
+        self, id: ServableId, path: str, servable: Servable, batch_sizes: Sequence[int] = ()
+    ) -> None:
         """Warm a version up, blocking.
+
+        Args:
+            batch_sizes: Numbers of rows that it will be run with, beside one, ascending.
 
         Raises:
             ServingError: A recorded request failed, or the file is damaged.
@@ -79,12 +78,11 @@ class WarmUp:
             if replay_file(path, run, iterations=self._iterations, on_replayed=self._on_replayed):
                 return
         if self._from_signature:
-            warm_up(id, path, servable, self._batch_sizes(id, path))
+            warm_up(id, servable, sorted({1, *batch_sizes}))
 
 
-def warm_up(id: ServableId, path: str, servable: Servable, batch_sizes: Sequence[int] = (1,)) -> None:
+def warm_up(id: ServableId, servable: Servable, batch_sizes: Sequence[int] = (1,)) -> None:
     """Run each signature that has no side effects once with each number of rows. Never raises a ServingError."""
-    del path
     for key in sorted(servable.stateless):
         signature = servable.signatures[key]
         if signature.method_name in (CLASSIFY_METHOD, REGRESS_METHOD):

@@ -8,7 +8,7 @@ observation takes a lock, and none is ever lost:
 - A reader copies dictionaries and lists whole, each in one step of the interpreter, and never iterates over what a
   writer may be changing. It may see an observation a moment late, never half of a count.
 
-Values only grow. The text of the metrics page is made in `observe/prometheus.py`.
+Values only grow, but for those of gauges. The text of the metrics page is made in `observe/prometheus.py`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Counter:
         self._threads: dict[int, dict[Labels, int]] = {}
 
     def add(self, labels: Labels = (), amount: int = 1) -> None:
-        """Count `amount` more."""
+        """Count `amount` more, which is negative only for a gauge."""
         cells = self._threads.get(get_ident())
         if cells is None:
             cells = self._threads.setdefault(get_ident(), {})
@@ -72,7 +72,7 @@ class Counter:
 
 
 class Gauge(Counter):
-    """A registered name without a value that a page could show, as TensorFlow's gauges of text are."""
+    """A number per set of labels that may also fall; one of text, as TensorFlow has them, never has a value here."""
 
     kind: ClassVar[str] = "gauge"
 
@@ -99,14 +99,25 @@ class Histogram:
 
     def observe(self, labels: Labels, value: float) -> None:
         """Put one value into its bucket."""
+        cell = self._cell(labels)
+        cell[bisect_right(self.limits, value)] += 1
+        cell[-1] += value
+
+    def observe_all(self, labels: Labels, values: Sequence[float]) -> None:
+        """Put several values into their buckets, for less than one after another costs."""
+        cell, limits = self._cell(labels), self.limits
+        for value in values:
+            cell[bisect_right(limits, value)] += 1
+        cell[-1] += sum(values)
+
+    def _cell(self, labels: Labels) -> list[float]:
         cells = self._threads.get(get_ident())
         if cells is None:
             cells = self._threads.setdefault(get_ident(), {})
         cell = cells.get(labels)
         if cell is None:
             cell = cells[labels] = self._none.copy()
-        cell[bisect_right(self.limits, value)] += 1
-        cell[-1] += value
+        return cell
 
     def values(self) -> Mapping[Labels, Distribution]:
         """The distribution for each set of labels seen so far, sorted by labels."""

@@ -1,7 +1,7 @@
 """The metrics of TensorFlow Serving, by the names, labels and buckets that dashboards know.
 
 One set per server. What is measured, and when, is decided where it is recorded: requests in
-`transport/metering.py`, loads in `server/core.py`.
+`transport/metering.py`, loads in `server/metered_loader.py`, batches in `server/version_batching.py`.
 
 Source: TensorFlow Serving, servables/tensorflow/util.cc, batching/batching_session.cc and others; TensorFlow,
 cc/saved_model/loader.cc.
@@ -25,7 +25,7 @@ RUNTIME = "TF1"
 
 
 class ServingMetrics:
-    """Every metric of the page; latencies are in microseconds.
+    """Every metric of the page; latencies are in microseconds. `/pyserve/...` is our own.
 
     A metric that nothing in this server records has its TYPE line on the page, as it has in TensorFlow Serving.
     """
@@ -65,6 +65,7 @@ class ServingMetrics:
         self.processed_batch_size = registry.histogram(batching + "processed_batch_size", limits=SIZE_LIMITS)
         registry.counter(serving + "request_log_count", "model_name", "status_code")
         registry.gauge(serving + "mlmd_map", "model_name", "version")
+        self.stuck_runs = registry.gauge("/pyserve/stuck_runs", "model_name", "version")
         saved_model = "/tensorflow/cc/saved_model/"
         self.load_attempt_count = registry.counter(saved_model + "load_attempt_count", "model_path", "status")
         self.load_latency = registry.counter(saved_model + "load_latency", "model_path")

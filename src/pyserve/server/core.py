@@ -8,7 +8,6 @@ files ─► source ─► manager ─► loader ─► servable ◄─ router �
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -31,8 +30,12 @@ from pyserve.lifecycle.startup import Outcome, Verdict
 from pyserve.observe.serving_metrics import ServingMetrics
 from pyserve.servable import Servable, ServableId
 from pyserve.server.metered_loader import MeteredLoader
+from pyserve.server.version_batching import VersionBatching, run_threads, thread_name
 
 logger = logging.getLogger(__name__)
+
+AVAILABLE = "available"
+"""What `model_states` says of a model that can be called; more may follow."""
 
 
 class Backend(Protocol):
@@ -77,6 +80,14 @@ class Core:
         self._platforms = platforms or {}
         self.monitor = monitor
         self.metrics = ServingMetrics()
+        self.scheduler = Scheduler(
+            run_threads(config),
+            stuck_after_s=config.stuck_after_s,
+            thread_name=thread_name(config),
+            on_stuck=self._on_stuck,
+        )
+        self._batching = VersionBatching(config, self._platform_of, self.scheduler, self.metrics)
+        self._batching.close_when_gone(monitor)
         self.manager = Manager(self._make_loader, self.monitor, config.load, prepare=self._prepare)
         self._source = FileSystemSource(
             self.manager.aspire, self._incomplete_reason, config.load, on_poll=self.monitor.wake
@@ -96,8 +107,7 @@ class Core:
                 self.monitor,
                 config.model_config_file_poll_wait_seconds,
             )
-        router = Router(self.manager.acquire, self.configuration.labels)
-        self.scheduler = Scheduler(config.num_run_threads or _default_run_threads())
+        self._router = router = Router(self.manager.acquire, self.configuration.labels)
         self.prediction = PredictionService(
             router, check_method_name=config.enable_signature_method_name_check
         )
@@ -127,6 +137,15 @@ class Core:
         if self._config_file is not None:
             self._config_file.start()
 
+    def batching_of(self, name: str, version: int | None) -> Mapping[str, object]:
+        """What the batching of a version does, for JSON; without a version, of the one that requests reach.
+
+        Raises:
+            ServingError: The router's refusals.
+        """
+        with self._router.route(name, version) as handle:
+            return self._batching.reports.json(handle.id)
+
     def is_model(self, name: str) -> bool:
         """Whether a name is that of a model, configured or once loaded. Takes no lock."""
         return self.monitor.knows(name) or self.configuration.platform_of(name) is not None
@@ -140,12 +159,14 @@ class Core:
         return sorted({*(model.name for model in self.configuration.in_force.listed), *self.monitor.names()})
 
     def model_states(self) -> dict[str, str]:
-        """What each configured model is up to: `available`, or why it is not."""
+        """What each configured model is up to: `available`, with what is wrong all the same, or why it is not."""
         waiting_for = self._verdict().waiting_for
+        stuck = self.scheduler.stuck()
         states: dict[str, str] = {}
         for model in self.configuration.in_force.listed:
-            if self.manager.available_versions(model.name):
-                states[model.name] = "available"
+            if versions := self.manager.available_versions(model.name):
+                runs = {version: stuck.get(ServableId(model.name, version), 0) for version in versions}
+                states[model.name] = self._state_of_available(runs)
                 continue
             newest = next(iter(self.monitor.versions(model.name)), None)
             if newest is not None and not newest.status.ok:
@@ -153,6 +174,15 @@ class Core:
             else:
                 states[model.name] = waiting_for.get(model.name, "no version available")
         return states
+
+    def _state_of_available(self, stuck_runs: Mapping[int, int]) -> str:
+        """What is said of a model with available versions: version → its runs that do not end."""
+        most = self.scheduler.runs_of_a_model
+        hanging = [f"version {version} has {runs} of {most}" for version, runs in stuck_runs.items() if runs]
+        if not hanging:
+            return AVAILABLE
+        callable_ = any(runs < most for runs in stuck_runs.values())
+        return f"{AVAILABLE + ', but ' if callable_ else ''}stuck: {', '.join(hanging)} runs that do not end"
 
     def stop_reloads(self) -> None:
         """Take no new configuration any more, and let those go who wait for one. Returns at once."""
@@ -174,6 +204,9 @@ class Core:
     def _on_warm_up_run(self, task: Task, api: str) -> None:
         self.metrics.model_ran(task.handle.id.name, api, task.answered_at - task.submitted_at)
 
+    def _on_stuck(self, id: ServableId, change: int) -> None:
+        self.metrics.stuck_runs.add((id.name, str(id.version)), change)
+
     def _on_replayed(self, replayed: Replayed) -> None:
         labels = (replayed.model_path, str(replayed.status))
         self.metrics.model_warmup_latency.observe(labels, replayed.duration_s * 1e6)
@@ -183,7 +216,7 @@ class Core:
         return self.configuration.first_results(self._config.load.fail_on_initial_load_error)
 
     def _make_loader(self, id: ServableId, path: str) -> Loader:
-        backend = self._backend_of(self.configuration.platform_of(id.name))
+        backend = self._backend_of(self._platform_of(id.name))
         return MeteredLoader(backend.make_loader(id, path), path, self.metrics)
 
     def _incomplete_reason(self, platform: str, path: str) -> str | None:
@@ -192,20 +225,20 @@ class Core:
     def _backend_of(self, platform: str | None) -> Backend:
         return self._platforms.get(platform or "", self._backend)
 
+    def _platform_of(self, name: str) -> str | None:
+        return self.configuration.platform_of(name)
+
     def _prepare(self, id: ServableId, path: str, servable: Servable) -> None:
         """Between a version's load and AVAILABLE, on the loading thread."""
-        options = self._config.platform(self.configuration.platform_of(id.name))
+        batch_sizes = self._batching.open(id, path, servable)
+        options = self._config.platform(self._platform_of(id.name))
         warm_up = WarmUp(
             from_file=options.enable_model_warmup,
             iterations=options.num_request_iterations_for_warmup,
             from_signature=self._config.warmup_from_signature,
             check_method_name=self._config.enable_signature_method_name_check,
+            run=self.scheduler.run_now,
             on_run=self._on_warm_up_run,
             on_replayed=self._on_replayed,
         )
-        warm_up(id, path, servable)
-
-
-def _default_run_threads() -> int:
-    """One model run per core, and one more so that a core is not idle while a thread hands over its results."""
-    return (os.cpu_count() or 1) + 1
+        warm_up(id, path, servable, batch_sizes)

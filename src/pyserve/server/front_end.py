@@ -84,7 +84,7 @@ class FrontEnd:
             self._forget_states = core.monitor.subscribe(self._state_changed)
         quarter = memory_bytes() // 4
         timeout_ms = config.rest_api_timeout_in_ms
-        admin = AdminApi(readiness)
+        admin = AdminApi(readiness, core.batching_of)
         rest = RestApi(
             core.prediction,
             core.models,

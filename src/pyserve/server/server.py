@@ -21,7 +21,7 @@ from pyserve.config import PlatformOptions, ServerConfig
 from pyserve.errors import CancelledError, DeadlineExceededError, FailedPreconditionError, ServingError
 from pyserve.lifecycle.monitor import Monitor
 from pyserve.lifecycle.startup import result_of
-from pyserve.server.core import Backend, Core
+from pyserve.server.core import AVAILABLE, Backend, Core
 from pyserve.server.front_end import FrontEnd
 from pyserve.transport.admin import Readiness
 
@@ -89,7 +89,7 @@ class Server:
         """Whether requests are welcome, and what each model is up to. From any thread."""
         models = self._core.model_states() if self._core else {}
         if self.phase is Phase.SERVING:
-            if models and "available" not in models.values():
+            if models and not any(state.startswith(AVAILABLE) for state in models.values()):
                 return Readiness(False, "no model is available", models)
             return Readiness(True, "", models)
         waiting = sorted(name for name, state in models.items() if state != "available")

@@ -16,11 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from batching_fakes import Noted
 from pyserve.backends.saved_model import SavedModelServable
 from pyserve.backends.tflite import TfLiteBackend, TfLiteServable
-from pyserve.config import TensorFlowOptions, TfLiteOptions
+from pyserve.batching.parameters import StaticPolicy
+from pyserve.batching.policy import QueueRules
+from pyserve.batching.scheduler import Scheduler
+from pyserve.batching.task import Task
+from pyserve.config import BatchingParameters, TensorFlowOptions, TfLiteOptions
 from pyserve.errors import Code, ServingError
-from pyserve.servable import Servable, ServableId
+from pyserve.servable import Servable, ServableHandle, ServableId
 from servers import ServerProcess
 
 
@@ -125,6 +130,40 @@ def test_signatures(several: bytes, serve: Load) -> None:
         "double": "int64",
         "large": "bool",
     }
+
+
+def test_batches(several: bytes, serve: Load) -> None:
+    """Tasks of a signature share runs; those of another one do not, though tensors have the same names."""
+    servable = serve(several)
+    rules = QueueRules(StaticPolicy(BatchingParameters(max_batch_size=8)), Noted())
+    scheduler = Scheduler(1)
+    scheduler.open(ServableId("m", 1), servable, lambda layout: rules)
+    answered = threading.Semaphore(0)
+
+    def task(key: str, outputs: list[str], **inputs: Any) -> Task:
+        handle = ServableHandle(ServableId("m", 1), servable, lambda: None)
+        made = Task(handle, key, inputs, outputs)
+        made.on_answer = lambda task: answered.release()
+        return made
+
+    numbers = [
+        task("serving_default", ["y", "z"], x=floats(rows, 3, value=rows), w=floats(rows, 3))
+        for rows in (1, 2, 3)
+    ]
+    integers = [task("integers", ["double"], i=np.array([rows, rows])) for rows in (1, 2)]
+    for one in (*numbers, *integers):
+        scheduler.submit(one)
+    scheduler.start()
+    for _ in range(5):
+        assert answered.acquire(timeout=30)
+    assert scheduler.stop(30)
+    for rows, one in enumerate(numbers, 1):
+        assert one.result is not None, one.error
+        np.testing.assert_array_equal(one.result["y"], floats(rows, 3, value=rows * 0.5 + 2))
+        np.testing.assert_array_equal(one.result["z"], floats(rows, 3, value=rows + 1))
+    assert [one.result["double"].tolist() for one in integers if one.result] == [[2, 2], [4, 4]]
+    assert isinstance(rules.observer, Noted)
+    assert sorted(run.rows for run in rules.observer.runs) == [4, 6]
 
 
 @pytest.mark.parametrize("rows", [1, 4, 0, 2])

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pyserve.batching.scheduler import Scheduler
 from pyserve.batching.task import Task
 from pyserve.dtypes import Array
-from pyserve.errors import InvalidArgumentError, UnavailableError
+from pyserve.errors import InvalidArgumentError
 from pyserve.servable import ServableHandle, ServableId, Signature
-
-WAIT_S = 10.0
 
 
 class Echo:
@@ -144,54 +143,19 @@ def test_expiring_during_a_run_keeps_the_handle_until_the_model_returns() -> Non
     assert (held.releases, len(held.answers), task.result) == (1, 1, None)
 
 
-def test_scheduler_runs_side_by_side() -> None:
-    """As many tasks run at a time as there are threads."""
-    together = threading.Barrier(3)
-    held = Held(Echo(lambda: void(together.wait(WAIT_S))))
-    scheduler = Scheduler(3)
-    scheduler.start()
-    for _ in range(3):
-        scheduler.submit(held.task())
-    for _ in range(3):
-        assert held.answered.acquire(timeout=WAIT_S)
-    assert [task.error for task in held.answers] == [None] * 3
-    assert scheduler.stop(WAIT_S)
-    assert held.releases == 3
+def test_an_error_holds_nothing() -> None:
+    """A failed task's arrays are gone with it, without the cyclic collector."""
 
+    def fail() -> None:
+        raise InvalidArgumentError("bad")
 
-def void(_: object) -> None: ...
-
-
-def test_stop_runs_what_is_queued_and_refuses_the_rest() -> None:
-    """Tasks accepted before the stop are answered by the model, later ones with UNAVAILABLE; no thread is left."""
-    gate = threading.Event()
-    held = Held(Echo(lambda: void(gate.wait(WAIT_S))))
-    scheduler = Scheduler(1)
-    scheduler.start()
-    accepted = [held.task() for _ in range(5)]
-    for task in accepted:
-        scheduler.submit(task)
-    assert not scheduler.stop(0.01)
-    refused = held.task()
-    scheduler.submit(refused)
-    assert isinstance(refused.error, UnavailableError)
-    gate.set()
-    assert scheduler.stop(WAIT_S)
-    assert [task.error for task in accepted] == [None] * 5
-    assert held.releases == 6
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pyserve-run")]
-
-
-def test_the_time_of_a_stop_is_for_all_threads_together() -> None:
-    """With every thread stuck, a stop takes its time once, not once per thread."""
-    gate = threading.Event()
-    held = Held(Echo(lambda: void(gate.wait(WAIT_S))))
-    scheduler = Scheduler(8)
-    scheduler.start()
-    for _ in range(8):
-        scheduler.submit(held.task())
-    began = time.monotonic()
-    assert not scheduler.stop(0.1)
-    assert time.monotonic() - began < 0.5
-    gate.set()
-    assert scheduler.stop(WAIT_S)
+    held = Held(Echo(fail))
+    task = held.task()
+    array = weakref.ref(task.inputs["x"])
+    gc.disable()
+    try:
+        task.run()
+        assert str(task.error) == "INVALID_ARGUMENT: bad"
+        assert array() is None
+    finally:
+        gc.enable()

@@ -7,7 +7,7 @@ import pytest
 from pyserve.cli.configure import server_config
 from pyserve.cli.flags import State, Value
 from pyserve.cli.table import FLAGS
-from pyserve.config import Latest, ServerConfig
+from pyserve.config import BatchingParameters, Latest, ServerConfig
 from pyserve.errors import Code, NotFoundError, ServingError
 
 BASE: dict[str, Value] = {"model_base_path": "/m"}
@@ -114,6 +114,8 @@ FILES = {
     "/models": 'model_config_list { config { name: "a" base_path: "/a" model_platform: "fast" } }',
     "/custom": "custom_model_config {}",
     "/empty": "",
+    "/batching": "max_batch_size { value: 8 } batch_timeout_micros { value: 0 } num_batch_threads { value: 3 }",
+    "/no_threads": "num_batch_threads { value: 0 }",
     "/platforms": """platform_configs { key: "fast" value { source_adapter_config {
         [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig] {
           legacy_config { saved_model_tags: "quick" } } } } }""",
@@ -157,8 +159,59 @@ def test_a_platform_config_file_replaces_flags(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize(
+    ("flags", "batching"),
+    [
+        ({}, None),
+        ({"enable_batching": True}, BatchingParameters(thread_pool_name="model_server_batch_threads")),
+        ({"enable_batching": True, "batching_parameters_file": "/empty"}, BatchingParameters()),
+        (
+            {"enable_batching": True, "batching_parameters_file": "/batching"},
+            BatchingParameters(max_batch_size=8, batch_timeout_micros=0, num_batch_threads=3),
+        ),
+        # A platform config file decides instead, and the file is not even read.
+        (
+            {
+                "enable_batching": True,
+                "batching_parameters_file": "/no",
+                "platform_config_file": "/platforms",
+            },
+            None,
+        ),
+    ],
+)
+def test_batching(flags: dict[str, Value], batching: BatchingParameters | None) -> None:
+    """--enable_batching turns it on, its file brings the parameters."""
+    config = from_files(model_config_file="/empty", **flags)
+    assert config.batching == batching
+    assert not config.enable_per_model_batching_parameters
+
+
+def test_batching_per_model_and_stuck_runs() -> None:
+    """The other two flags of running models."""
+    config = configured(enable_batching=True, enable_per_model_batching_parameters=True, stuck_after_s=7.5)
+    assert (config.enable_per_model_batching_parameters, config.stuck_after_s) == (True, 7.5)
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (
+            {
+                "model_config_file": "/empty",
+                "enable_batching": True,
+                "batching_parameters_file": "/no_threads",
+            },
+            "num_batch_threads must be positive; was 0",
+        ),
+        (
+            {"model_config_file": "/empty", "enable_batching": True, "batching_parameters_file": "/custom"},
+            "Invalid protobuf file: '/custom'",
+        ),
+        (
+            {"model_config_file": "/empty", "batching_parameters_file": "/batching"},
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.",
+        ),
+        ({"model_config_file": "/empty", "stuck_after_s": 0.0}, "stuck_after_s must be positive; was 0"),
         ({"model_config_file": "/models"}, "Model a requests unsupported platform fast"),
         (
             {"model_base_path": "/m", "platform_config_file": "/platforms"},

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyserve.codec.platform_config import FIELDS, WARMUP_FIELDS, Use, parse_platform_config
-from pyserve.config import PlatformOptions, TensorFlowOptions, TfLiteOptions
+from pyserve.config import BatchingParameters, PlatformOptions, TensorFlowOptions, TfLiteOptions
 from pyserve.errors import Code, ServingError
 from pyserve.protos import tf, tfs
 
@@ -78,11 +78,28 @@ def test_platforms_have_names() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "batching", "per_model"),
+    [
+        ("", None, False),
+        ("batching_parameters {}", BatchingParameters(), False),
+        (
+            "batching_parameters { max_batch_size { value: 8 } } enable_per_model_batching_params: true",
+            BatchingParameters(max_batch_size=8),
+            True,
+        ),
+        ("batching_parameters {} wrap_session_with_no_threading_params: true", None, False),
+    ],
+)
+def test_batching(fields: str, batching: BatchingParameters | None, per_model: bool) -> None:
+    """Parameters turn batching on, empty ones too; sessions without threads of their own are never batched."""
+    found = parse_platform_config(platform(fields), "/p")["tensorflow"]
+    assert (found.batching, found.enable_per_model_batching_parameters) == (batching, per_model)
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("batching_parameters", "{}"),
         ("enable_session_metadata", ": true"),
-        ("enable_per_model_batching_params", ": true"),
         ("num_tflite_interpreters", ": 2"),
     ],
 )

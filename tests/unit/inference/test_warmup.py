@@ -98,7 +98,7 @@ def test_warm_up_runs_what_has_no_side_effects() -> None:
         {"a", "b", "examples"},
         fail="a",
     )
-    warm_up(ServableId("m", 1), "/m/1", servable)
+    warm_up(ServableId("m", 1), servable)
     assert servable.ran == [("a", ["a", "b"]), ("b", ["a", "b"])]
 
 
@@ -121,5 +121,5 @@ def test_rows(shape: tuple[int | None, ...], rows: int, made: tuple[int, ...] | 
 def test_what_cannot_be_batched_is_run_as_it_is() -> None:
     """A signature with fixed shapes runs once when no batch size fits it."""
     servable = Recorder([signature(TensorSpec("x", dtypes.FLOAT, (1, 3)), key="a")], {"a"})
-    warm_up(ServableId("m", 1), "/m/1", servable, (4, 8))
+    warm_up(ServableId("m", 1), servable, (4, 8))
     assert servable.ran == [("a", ["a", "b"])]

@@ -109,6 +109,7 @@ def test_every_metric_of_the_reference_is_registered() -> None:
     shown = [(m.name, m.kind, ",".join(m.labels)) for m in ServingMetrics().registry.metrics()]
     batching = "/tensorflow/serving/batching_session/"
     assert shown == [
+        ("/pyserve/stuck_runs", "gauge", "model_name,version"),
         ("/tensorflow/cc/saved_model/load_attempt_count", "counter", "model_path,status"),
         ("/tensorflow/cc/saved_model/load_latency", "counter", "model_path"),
         (batching + "input_batch_size", "histogram", ""),
