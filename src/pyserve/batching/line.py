@@ -7,7 +7,7 @@ locking to the scheduler: everything but `run` is called under its lock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from pyserve.batching.batch_run import run_batch
@@ -39,10 +39,6 @@ class Line(Protocol):
         """Everything that waits is due."""
         ...
 
-    def waiting(self) -> Iterator[Task]:
-        """The tasks that wait, once or more."""
-        ...
-
 
 class SingleLine:
     """Tasks that run alone, in the order of their arrival."""
@@ -66,9 +62,6 @@ class SingleLine:
 
     def shut(self) -> None:
         pass
-
-    def waiting(self) -> Iterator[Task]:
-        return iter(self._tasks)
 
 
 class BatchLine:
@@ -111,6 +104,3 @@ class BatchLine:
 
     def shut(self) -> None:
         self._queue.shut()
-
-    def waiting(self) -> Iterator[Task]:
-        return (member.task for member in self._queue.waiting())

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QueueLimits:
     """How large and how old batches become.
 
     Attributes:
@@ -49,7 +49,7 @@ class Policy(Protocol):
     """Decides for one queue, or for several. Methods may be called from any thread."""
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> QueueLimits:
         """What holds for the next task."""
         ...
 

@@ -9,10 +9,9 @@ Source: TensorFlow, core/kernels/batching_util/shared_batch_scheduler.h.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from pyserve.batching.policy import Limits
+from pyserve.batching.policy import QueueLimits
 from pyserve.errors import SHUTTING_DOWN, InvalidArgumentError, UnavailableError
 
 T = TypeVar("T")
@@ -24,7 +23,7 @@ class HasLimits(Protocol):
     """What a queue needs of a policy."""
 
     @property
-    def limits(self) -> Limits: ...
+    def limits(self) -> QueueLimits: ...
 
 
 Entry: TypeAlias = tuple[T, int, int]
@@ -127,13 +126,7 @@ class BatchQueue(Generic[T]):
         """Take nothing in any more; what waits is due."""
         self._shut = True
 
-    def waiting(self) -> Iterator[T]:
-        """The tasks that wait, a cut one once for each piece."""
-        for batch in (*self._closed, self._open):
-            for task, _, _ in batch.entries:
-                yield task
-
-    def _cut(self, task: T, rows: int, now: float, limits: Limits) -> int:
+    def _cut(self, task: T, rows: int, now: float, limits: QueueLimits) -> int:
         most, open_rows, batches = limits.max_batch_rows, self._open.rows, len(self._closed) + 1
         room = max(0, most - open_rows)
         capacity = (limits.max_batches - batches) * most + room
