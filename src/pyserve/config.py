@@ -338,7 +338,7 @@ class ServerConfig:
             self.tflite,
             self.enable_model_warmup,
             self.num_request_iterations_for_warmup,
-            self.batching,
+            self.batching if self.platforms is None else None,
             self.enable_per_model_batching_parameters,
         )
         return (self.platforms or {}).get(name or "", own)

@@ -7,7 +7,6 @@ waiting rows is given.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 from pyserve.batching.queue import QUEUE_FULL, Batch, Entry
@@ -105,7 +104,3 @@ class GreedyQueue(Generic[T]):
     def shut(self) -> None:
         """Take nothing in any more; what waits is due."""
         self._shut = True
-
-    def waiting(self) -> Iterator[T]:
-        """The tasks that wait."""
-        return (entry[0] for entry in self._entries)

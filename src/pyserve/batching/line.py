@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from pyserve.batching.batch_run import run_batch
@@ -40,10 +40,6 @@ class Line(Protocol):
         """Everything that waits is due."""
         ...
 
-    def waiting(self) -> Iterator[Task]:
-        """The tasks that wait, once or more."""
-        ...
-
 
 class SingleLine:
     """Tasks that run alone, in the order of their arrival."""
@@ -67,9 +63,6 @@ class SingleLine:
 
     def shut(self) -> None:
         pass
-
-    def waiting(self) -> Iterator[Task]:
-        return iter(self._tasks)
 
 
 class BatchLine:
@@ -118,6 +111,3 @@ class BatchLine:
 
     def shut(self) -> None:
         self._queue.shut()
-
-    def waiting(self) -> Iterator[Task]:
-        return (member.task for member in self._queue.waiting())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyserve.batching.member import Member
-from pyserve.batching.queue import BatchQueue, Limits
+from pyserve.batching.queue import BatchQueue, QueueLimits
 from pyserve.config import BatchingParameters
 from pyserve.errors import InvalidArgumentError
 
@@ -46,11 +46,11 @@ def check(parameters: BatchingParameters) -> None:
         )
 
 
-def limits_of(parameters: BatchingParameters) -> Limits:
+def limits_of(parameters: BatchingParameters) -> QueueLimits:
     """What the queues of a version work by; the parameters have been checked."""
     splitting = parameters.enable_large_batch_splitting
     most = parameters.max_batch_size
-    return Limits(
+    return QueueLimits(
         max_task_rows=most,
         max_batch_rows=_max_execution_batch_size(parameters) if splitting else most,
         timeout_s=parameters.batch_timeout_micros / 1e6,

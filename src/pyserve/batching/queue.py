@@ -9,7 +9,6 @@ Source: TensorFlow, core/kernels/batching_util/shared_batch_scheduler.h.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -21,7 +20,7 @@ QUEUE_FULL = "The batch scheduling queue to which this task was submitted is ful
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QueueLimits:
     """How large and how old batches become.
 
     Attributes:
@@ -43,7 +42,7 @@ class HasLimits(Protocol):
     """What a queue needs of a policy."""
 
     @property
-    def limits(self) -> Limits: ...
+    def limits(self) -> QueueLimits: ...
 
 
 Entry: TypeAlias = tuple[T, int, int]
@@ -81,8 +80,6 @@ class TaskQueue(Protocol[T]):
     def ended(self, batch: Batch[T], now: float) -> None: ...
 
     def shut(self) -> None: ...
-
-    def waiting(self) -> Iterator[T]: ...
 
 
 class BatchQueue(Generic[T]):
@@ -167,13 +164,7 @@ class BatchQueue(Generic[T]):
         """Take nothing in any more; what waits is due."""
         self._shut = True
 
-    def waiting(self) -> Iterator[T]:
-        """The tasks that wait, a cut one once for each piece."""
-        for batch in (*self._closed, self._open):
-            for task, _, _ in batch.entries:
-                yield task
-
-    def _cut(self, task: T, rows: int, now: float, limits: Limits) -> int:
+    def _cut(self, task: T, rows: int, now: float, limits: QueueLimits) -> int:
         most, open_rows, batches = limits.max_batch_rows, self._open.rows, len(self._closed) + 1
         room = max(0, most - open_rows)
         capacity = (limits.max_batches - batches) * most + room

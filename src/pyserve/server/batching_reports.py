@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pyserve.batching.adaptive import AdaptivePolicy
 from pyserve.batching.advice import Rules
 from pyserve.batching.layout import Layout
-from pyserve.batching.queue import Limits
+from pyserve.batching.queue import QueueLimits
 from pyserve.batching.report import Json, QueueReport
 from pyserve.batching.statistics import QueueStatistics
 from pyserve.config import BatchingParameters
@@ -54,7 +54,12 @@ class BatchingReports:
         self._versions[id].alone.append(kind)
 
     def add_static(
-        self, id: ServableId, layout: Layout, parameters: BatchingParameters, limits: Limits, threads: int
+        self,
+        id: ServableId,
+        layout: Layout,
+        parameters: BatchingParameters,
+        limits: QueueLimits,
+        threads: int,
     ) -> QueueStatistics:
         """A queue that works by parameters; what is to be told about its batches."""
         statistics = QueueStatistics(lambda: limits.max_batch_rows)

@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from pyserve.batching.queue import Batch, BatchQueue, Limits
+from pyserve.batching.queue import Batch, BatchQueue, QueueLimits
 from pyserve.errors import InvalidArgumentError, ServingError, UnavailableError
 
-LIMITS = Limits(max_task_rows=4, max_batch_rows=4, timeout_s=0.5, max_batches=3)
-CUTTING = Limits(max_task_rows=20, max_batch_rows=4, timeout_s=0.5, max_batches=3, splitting=True)
+LIMITS = QueueLimits(max_task_rows=4, max_batch_rows=4, timeout_s=0.5, max_batches=3)
+CUTTING = QueueLimits(max_task_rows=20, max_batch_rows=4, timeout_s=0.5, max_batches=3, splitting=True)
 
 
 @dataclass
 class Changing:
     """A policy that changes its mind when it is told to."""
 
-    limits: Limits
+    limits: QueueLimits
 
 
-def a_queue(limits: Limits = LIMITS) -> BatchQueue[str]:
+def a_queue(limits: QueueLimits = LIMITS) -> BatchQueue[str]:
     return BatchQueue(Changing(limits))
 
 
@@ -92,14 +92,15 @@ def test_closed_batches_go_first_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("limits", [LIMITS, CUTTING])
-def test_too_large(limits: Limits) -> None:
+def test_too_large(limits: QueueLimits) -> None:
     """A task above the limit of a request is refused, splitting or not, and nothing is left of it."""
     queue = a_queue(limits)
     most = limits.max_task_rows
     with pytest.raises(InvalidArgumentError) as caught:
         queue.offer("a", most + 1, now=1.0)
     assert caught.value.message == f"Task size {most + 1} is larger than maximum input batch size {most}"
-    assert not list(queue.waiting())
+    queue.shut()
+    assert not queue.due(1.0)
 
 
 def test_full_without_splitting() -> None:
@@ -176,7 +177,7 @@ def test_shut() -> None:
 
 
 def test_a_policy_may_change_its_mind() -> None:
-    """Limits are those of the moment; a task larger than a batch, when it is not cut, is a batch of its own."""
+    """QueueLimits are those of the moment; a task larger than a batch, when it is not cut, is a batch of its own."""
     policy = Changing(replace(LIMITS, max_task_rows=100))
     queue: BatchQueue[str] = BatchQueue(policy)
     queue.offer("a", 2, now=1.0)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyserve.batching.queue import BatchQueue, Limits
+from pyserve.batching.queue import BatchQueue, QueueLimits
 from pyserve.errors import InvalidArgumentError, UnavailableError
 
 
 @dataclass
 class Fixed:
-    limits: Limits
+    limits: QueueLimits
 
 
 LIMITS = st.builds(
-    lambda most, extra, timeout_ms, waiting, splitting: Limits(
+    lambda most, extra, timeout_ms, waiting, splitting: QueueLimits(
         most + extra if splitting else most, most, timeout_ms / 1000, waiting, splitting
     ),
     st.integers(1, 8), st.integers(0, 20), st.integers(0, 5), st.integers(1, 4), st.booleans(),
@@ -33,7 +33,7 @@ STEPS = st.lists(
 
 @settings(max_examples=400, deadline=None)
 @given(LIMITS, STEPS)
-def test_rows_limits_and_times(limits: Limits, steps: list[tuple[str, int]]) -> None:
+def test_rows_limits_and_times(limits: QueueLimits, steps: list[tuple[str, int]]) -> None:
     """Every accepted row comes out once, in order; no batch is too large; due means due.
 
     A thread that takes whenever the queue says so never leaves a task waiting beyond the timeout.
@@ -58,6 +58,9 @@ def test_rows_limits_and_times(limits: Limits, steps: list[tuple[str, int]]) -> 
             ran.setdefault(item, []).extend(range(start, stop))
             order.append(item)
 
+    def waiting() -> list[int]:
+        return [item for item, rows in accepted.items() if len(ran.get(item, ())) < rows]
+
     for number, (step, amount) in enumerate(steps):
         if step == "offer":
             try:
@@ -67,7 +70,7 @@ def test_rows_limits_and_times(limits: Limits, steps: list[tuple[str, int]]) -> 
             except UnavailableError:
                 assert amount <= limits.max_task_rows
                 # An empty queue has room, but for what no number of batches could hold.
-                assert list(queue.waiting()) or amount > limits.max_batches * limits.max_batch_rows
+                assert waiting() or amount > limits.max_batches * limits.max_batch_rows
             else:
                 accepted[number] = amount
                 arrived[number] = now
@@ -80,8 +83,7 @@ def test_rows_limits_and_times(limits: Limits, steps: list[tuple[str, int]]) -> 
                 now = max(now, at)
                 take()
             now = until
-            late = [item for item in queue.waiting() if now >= arrived[item] + limits.timeout_s]
-            assert not late
+            assert not [item for item in waiting() if now >= arrived[item] + limits.timeout_s]
         else:
             take()
     queue.shut()
@@ -89,4 +91,3 @@ def test_rows_limits_and_times(limits: Limits, steps: list[tuple[str, int]]) -> 
         take()
     assert ran == {item: list(range(rows)) for item, rows in accepted.items()}
     assert order == sorted(order)
-    assert not list(queue.waiting())

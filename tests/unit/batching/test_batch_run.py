@@ -54,6 +54,17 @@ def test_one_run_for_all() -> None:
     assert (requests.released, requests.servable.timeouts) == (3, [None])
 
 
+def test_answers_come_together() -> None:
+    """Everybody has an answer before anything else is done: all of them cost one wake-up of whoever waits."""
+    requests = Requests(Doubling())
+    tasks = [requests.task([n]) for n in range(3)]
+    released: list[int] = []
+    for task in tasks:
+        task.on_answer = lambda task: released.append(requests.released)
+    run(tasks)
+    assert released == [0, 0, 0]
+
+
 def test_a_task_alone_is_not_copied() -> None:
     """The model gets the very array of a request that runs by itself."""
     requests = Requests(Doubling())

@@ -52,7 +52,8 @@ def test_what_arrives_during_a_run_leaves_together() -> None:
     assert tasks_of(second) == list(range(1, 9))
     assert second is not None
     assert (second.rows, second.arrived) == (8, 0.1)
-    assert list(queue.waiting()) == [9, 10, 11]
+    queue.ended(second, 0.4)
+    assert tasks_of(queue.take(0.4)) == [9, 10, 11]
 
 
 def test_the_limit_of_the_moment_counts() -> None:
@@ -140,4 +141,7 @@ def test_nothing_is_lost_or_turned_round(steps: list[tuple[str, int]], max_width
             assert len(running) <= max_width
         elif step == "end" and running:
             queue.ended(running.pop(0), 0.001 * now)
-    assert left + list(queue.waiting()) == offered
+    queue.shut()
+    while (batch := queue.take(1e6)) is not None:
+        left += [task for task, _, _ in batch.entries]
+    assert left == offered

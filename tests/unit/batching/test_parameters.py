@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyserve.batching.parameters import StaticPolicy, check, limits_of, next_batch_size
-from pyserve.batching.queue import Limits
+from pyserve.batching.queue import QueueLimits
 from pyserve.config import BatchingParameters, PlatformOptions, ServerConfig
 from pyserve.errors import InvalidArgumentError
 
@@ -59,20 +59,23 @@ def test_refused_when_a_version_is_loaded(parameters: BatchingParameters, text: 
 @pytest.mark.parametrize(
     ("parameters", "limits"),
     [
-        (P(), Limits(1000, 1000, 0.0, 10)),
-        (P(max_batch_size=8, batch_timeout_micros=2500, max_enqueued_batches=3), Limits(8, 8, 0.0025, 3)),
-        (P(max_enqueued_batches=0), Limits(1000, 1000, 0.0, 1)),
-        (P(max_execution_batch_size=5000), Limits(1000, 1000, 0.0, 10)),
-        (P(enable_large_batch_splitting=True), Limits(1000, 1000, 0.0, 10, True)),
+        (P(), QueueLimits(1000, 1000, 0.0, 10)),
+        (
+            P(max_batch_size=8, batch_timeout_micros=2500, max_enqueued_batches=3),
+            QueueLimits(8, 8, 0.0025, 3),
+        ),
+        (P(max_enqueued_batches=0), QueueLimits(1000, 1000, 0.0, 1)),
+        (P(max_execution_batch_size=5000), QueueLimits(1000, 1000, 0.0, 10)),
+        (P(enable_large_batch_splitting=True), QueueLimits(1000, 1000, 0.0, 10, True)),
         (
             P(max_batch_size=64, enable_large_batch_splitting=True, max_execution_batch_size=16),
-            Limits(64, 16, 0.0, 10, True),
+            QueueLimits(64, 16, 0.0, 10, True),
         ),
         # The order of the sizes is not checked.
-        (P(max_batch_size=4, allowed_batch_sizes=(8, 2, 4)), Limits(4, 4, 0.0, 10)),
+        (P(max_batch_size=4, allowed_batch_sizes=(8, 2, 4)), QueueLimits(4, 4, 0.0, 10)),
     ],
 )
-def test_limits(parameters: BatchingParameters, limits: Limits) -> None:
+def test_limits(parameters: BatchingParameters, limits: QueueLimits) -> None:
     """What the queues of a version work by."""
     check(parameters)
     assert limits_of(parameters) == limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -447,6 +448,22 @@ def test_everything_at_once() -> None:
     for x, fate, task in done:
         assert answer_of(task) == (expected[fate] if fate else (np.array(x) * 2).tolist())  # type: ignore[arg-type]
     assert scheduler.stuck() == {}
+
+
+@pytest.mark.parametrize("chosen", [None, rules(), rules(allowed_batch_sizes=(1000,))])
+def test_nothing_is_kept(chosen: QueueRules | None) -> None:
+    """When a task has been answered and is gone, so are its arrays, though the thread that ran it sleeps."""
+    with running(1) as scheduler:
+        requests = opened(scheduler, chosen=chosen)
+        requests.servable.run = lambda key, inputs, outputs, timeout_s=None: {"y": inputs["x"] + 1}  # type: ignore[method-assign]
+        task = requests.task([1, 2])
+        arrays = [weakref.ref(task.inputs["x"])]
+        scheduler.submit(task)
+        assert requests.answered.acquire(timeout=WAIT_S)
+        assert task.result is not None
+        arrays.append(weakref.ref(task.result["y"]))
+        del task
+        wait_until(lambda: not any(array() is not None for array in arrays))
 
 
 def test_a_handle_knows_its_version() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 
-from pyserve.batching.task import Task
 from pyserve.batching.turns import Model, Place, Turns, Version
 from pyserve.servable import ServableId
 
@@ -35,9 +33,6 @@ class Line:
     def __call__(self) -> None: ...
 
     def shut(self) -> None: ...
-
-    def waiting(self) -> Iterator[Task]:
-        return iter(())
 
 
 class House:
