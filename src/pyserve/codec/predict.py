@@ -1,4 +1,4 @@
-"""PredictRequest bytes → what was asked; arrays → PredictResponse bytes.
+"""PredictRequest bytes ↔ what was asked; arrays → PredictResponse bytes.
 
 The gRPC handler's first and last step. The request's tensors are decoded one by one when asked for, so that
 the service can check names first and an error can say which input it belongs to. The response is put together
@@ -14,7 +14,7 @@ from functools import lru_cache
 from google.protobuf.message import DecodeError
 
 from pyserve.codec.tensor_proto import EXPANSION_LIMIT, decode
-from pyserve.codec.tensor_writer import Piece, encode_pieces, field_tag, varint
+from pyserve.codec.tensor_writer import Piece, encode, encode_pieces, field_tag, varint
 from pyserve.dtypes import Array
 from pyserve.errors import InvalidArgumentError, ResourceExhaustedError
 from pyserve.protos import tf, tfs
@@ -48,6 +48,14 @@ class ModelSpec:
             version_label=proto.version_label if choice == "version_label" else None,
             signature_name=proto.signature_name,
         )
+
+    def fill(self, proto: tfs.ModelSpec) -> None:
+        """Write this into a message, whose fields are empty."""
+        proto.name, proto.signature_name = self.name, self.signature_name
+        if self.version is not None:
+            proto.version.value = self.version
+        elif self.version_label is not None:
+            proto.version_label = self.version_label
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -95,6 +103,22 @@ def decode_request(data: bytes) -> PredictRequest:
     spec = ModelSpec.of(proto.model_spec) if proto.HasField("model_spec") else None
     inputs = proto.inputs
     return PredictRequest(spec, tuple(proto.output_filter), {alias: inputs[alias] for alias in inputs})
+
+
+def encode_request(spec: ModelSpec, inputs: Mapping[str, Array]) -> bytes:
+    """A serialized `tensorflow.serving.PredictRequest`, as a client sends it.
+
+    Numbers go in their packed form; strings one by one, which more tools can read.
+
+    Raises:
+        InvalidArgumentError: An input has a numpy dtype that no tensor can have.
+    """
+    request = tfs.PredictRequest()
+    spec.fill(request.model_spec)
+    for alias, array in inputs.items():
+        tensor = encode(array, as_content=array.dtype.kind not in "OSU")
+        request.inputs[alias].CopyFrom(tf.TensorProto.FromString(tensor))
+    return request.SerializeToString(deterministic=True)
 
 
 _OUTPUTS = field_tag(1)  # PredictResponse.outputs; its entries have key 1 and value 2
