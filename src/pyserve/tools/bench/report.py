@@ -57,7 +57,6 @@ def machine() -> dict[str, Any]:
 
 def table(name: str, outcomes: Sequence[Outcome], driver: str) -> list[str]:
     """One contender's figures: of its only round, or medians with their ranges."""
-    form = Spread.show if len(outcomes) > 1 else lambda spread, form=".1f": f"{spread.median:{form}}"
     columns = [
         (f"p{percent:g}", [outcome.latency.percentile(percent) * 1e3 for outcome in outcomes])
         for percent in PERCENTILES
@@ -65,9 +64,9 @@ def table(name: str, outcomes: Sequence[Outcome], driver: str) -> list[str]:
     columns.append(("max", [outcome.latency.max_s * 1e3 for outcome in outcomes]))
     lines = [
         name,
-        f"  requests/s   {form(Spread.of([outcome.rate for outcome in outcomes]))}",
+        f"  requests/s   {Spread.of([outcome.rate for outcome in outcomes]).show()}",
         "  latency ms   "
-        + "  ".join(f"{label} {form(Spread.of(values), '.3g')}" for label, values in columns),
+        + "  ".join(f"{label} {Spread.of(values).show('.3g')}" for label, values in columns),
     ]
     codes: dict[str, int] = {}
     texts: dict[str, str] = {}

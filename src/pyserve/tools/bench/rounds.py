@@ -23,6 +23,9 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
     def show(self, form: str = ".1f") -> str:
+        """The median with its range, where there is one."""
+        if self.low == self.high:
+            return f"{self.median:{form}}"
         return f"{self.median:{form}} ({self.low:{form}}-{self.high:{form}})"
 
 
