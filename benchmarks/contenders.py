@@ -24,7 +24,7 @@ from pyserve.tools.bench.rounds import Spread, interleave
 from pyserve.tools.bench.target import Target
 from servers import ServerProcess, config_text, free_port
 
-_STATIC = """max_batch_size { value: 64 } batch_timeout_micros { value: 1000 } num_batch_threads { value: 2 }
+STATIC = """max_batch_size { value: 64 } batch_timeout_micros { value: 1000 } num_batch_threads { value: 2 }
 max_enqueued_batches { value: 1000000 }
 """
 MODES: Mapping[str, Sequence[str]] = {
@@ -97,7 +97,7 @@ def mode_works(mode: str) -> bool:
 
 @contextlib.contextmanager
 def server(
-    models: Mapping[str, Path], *flags: str, parameters: str = _STATIC, rest: bool = True
+    models: Mapping[str, Path], *flags: str, parameters: str = STATIC, rest: bool = True
 ) -> Iterator[ServerProcess]:
     """A pyserve process with these models, by base path; `{parameters}` in a flag is a file with that text."""
     with tempfile.TemporaryDirectory(prefix="pyserve-benchmark-") as directory:

@@ -39,7 +39,8 @@ model = tf.keras.applications.ResNet50V2(weights=None)
 spec = tf.TensorSpec([None, 224, 224, 3], tf.float32, "images")
 predict = tf.function(lambda images: {"probabilities": model(images, training=False)}, input_signature=[spec])
 holder = tf.Module()
-holder.model, holder.predict = model, predict
+# The plain variables, not the Keras model: with it each is exported twice, and the one that runs is not restored.
+holder.weights, holder.predict = [variable.value for variable in model.variables], predict
 tf.saved_model.save(holder, path, signatures={"serving_default": predict})
 """,
 }

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import models
+import results
 from contenders import MODES, Contender, Driver, Sample, echo, mode_works, rounds_of, server, spread, targets
 from in_process import InProcess
 from pyserve.tools.bench.load import Outcome
@@ -49,7 +49,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--processes", type=int, default=1, help="of pyserve's own load generator")
     add("--other", action="append", default=[], metavar="URL", help="another server with the same models")
     add("--other_pid", action="append", type=int, default=[], help="its processes, when they run here")
-    add("--out", type=Path, default=Path("out/benchmarks"))
+    add("--out", type=Path, default=results.OUT)
     add("--quick", action="store_true", help="one small model, one round: whether it works, no figures")
     found = parser.parse_args(arguments)
     if found.quick:
@@ -103,11 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         print(
                             f"{name:>26} " + " ".join(f"{text:>20}" for text in cells(rows[-1])), flush=True
                         )
-    wanted.out.mkdir(parents=True, exist_ok=True)
     about = {"machine": machine(), "driver": driver.name, "rounds": wanted.rounds, "seconds": wanted.seconds}
-    (wanted.out / "suite.json").write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
-    (wanted.out / "suite.html").write_text(picture(rows, about), encoding="utf-8")
-    print(f"\nwritten: {wanted.out}/suite.json, {wanted.out}/suite.html")
+    results.write(wanted.out, "suite", {**about, "rows": rows}, picture(rows, about))
     return 1 if any(row["contender"].startswith("pyserve") and row["errors"] for row in rows) else 0
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import models
+import results
 import usage
 from contenders import MODES, mode_works, server
 from pyserve.tools.bench.plot import Chart, page
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each step in each round")
     parser.add_argument("--model", default="resnet50v2")
-    parser.add_argument("--out", type=Path, default=Path("out/benchmarks"))
+    parser.add_argument("--out", type=Path, default=results.OUT)
     wanted = parser.parse_args(arguments)
     steps = [step for step in STEPS if mode_works(step.batching)]
     for step in STEPS:
@@ -94,17 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             process = served[step.batching]
             return run(step, wanted.model, process.grpc_port, process.pid, wanted.seconds)
 
-        results = interleave({step.name: (lambda step=step: once(step)) for step in steps}, wanted.rounds)
+        found = interleave({step.name: (lambda step=step: once(step)) for step in steps}, wanted.rounds)
     spreads = {
-        name: [Spread.of(column) for column in zip(*rounds, strict=True)] for name, rounds in results.items()
+        name: [Spread.of(column) for column in zip(*rounds, strict=True)] for name, rounds in found.items()
     }
     table = [["", *_HEAD]]
     table += [[name, *(figure.show(".2f") for figure in figures)] for name, figures in spreads.items()]
     for row in table:
         print(f"{row[0]:>26} " + " ".join(f"{text:>24}" for text in row[1:]))
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    about = {"machine": machine(), "model": wanted.model, "rounds": results, "figures": _HEAD}
-    (wanted.out / "tuning_story.json").write_text(json.dumps(about, indent=1) + "\n")
+    about = {"machine": machine(), "model": wanted.model, "rounds": found, "figures": _HEAD}
     charts = [
         Chart(
             f"{wanted.model}: {label}",
@@ -115,10 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for column, label in enumerate(_HEAD)
     ]
-    (wanted.out / "tuning_story.html").write_text(
-        page("Tuning, step by step", charts, table), encoding="utf-8"
-    )
-    print(f"written: {wanted.out}/tuning_story.json, {wanted.out}/tuning_story.html")
+    results.write(wanted.out, "tuning_story", about, page("Tuning, step by step", charts, table))
 
 
 if __name__ == "__main__":
