@@ -1,6 +1,7 @@
 """What batching gains in process, with no transport: at the scheduler, and from bytes to bytes.
 
     python benchmarks/scheduler.py [--rounds 7] [--seconds 2] [--in_flight 64] [--modes off static adaptive]
+                                  [--tasks_model mlp_512]
 
 A whole server core without a port, once for each batching mode, each in a process of its own, in turn, round by round:
 
@@ -35,7 +36,7 @@ from pyserve.servable import DEFAULT_SIGNATURE
 from pyserve.tools.bench.rounds import Spread, interleave, ratio
 from servers import config_text
 
-_TASKS_MODEL, _CALLS_MODEL = "mlp_512", "half_plus_two"
+_CALLS_MODEL = "half_plus_two"
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _BATCH_SIZE = ":tensorflow:serving:batching_session:processed_batch_size"
 _WAYS = ("tasks by threads", "tasks by one thread", "calls")
@@ -49,7 +50,7 @@ class Figures(NamedTuple):
     rows_a_run: float
 
 
-def make(flags: Sequence[str], parameters: str) -> Callable[[str, int, float], Figures]:
+def make(flags: Sequence[str], parameters: str, tasks_model: str) -> Callable[[str, int, float], Figures]:
     """Start a core with both models; what is returned runs one round of one of `_WAYS`."""
     from pyserve.backends.saved_model import SavedModelBackend
     from pyserve.cli.configure import server_config
@@ -62,9 +63,7 @@ def make(flags: Sequence[str], parameters: str) -> Callable[[str, int, float], F
     with tempfile.TemporaryDirectory() as directory:
         batching, served = Path(directory, "batching"), Path(directory, "models")
         batching.write_text(parameters)
-        served.write_text(
-            config_text({name: models.base_path(name) for name in (_TASKS_MODEL, _CALLS_MODEL)})
-        )
+        served.write_text(config_text({name: models.base_path(name) for name in (tasks_model, _CALLS_MODEL)}))
         arguments = [f"--model_config_file={served}", *(flag.format(parameters=batching) for flag in flags)]
         config = server_config(parse(arguments, FLAGS), read_text)
         core = Core(config, SavedModelBackend(config.tensorflow), Monitor())
@@ -76,9 +75,9 @@ def make(flags: Sequence[str], parameters: str) -> Callable[[str, int, float], F
         if way == "calls":
             done = _calls(core, in_flight, seconds)
         elif way == "tasks by threads":
-            done = _tasks(core, in_flight, 1, seconds)
+            done = _tasks(core, tasks_model, in_flight, 1, seconds)
         else:
-            done = _tasks(core, 1, in_flight, seconds)
+            done = _tasks(core, tasks_model, 1, in_flight, seconds)
         taken, used = time.perf_counter() - began, time.process_time() - cpu
         rows, runs = (now - then for now, then in zip(_batches(core), before, strict=True))
         return Figures(done / taken, used / done * 1e6, rows / runs if runs else 1.0)
@@ -86,15 +85,15 @@ def make(flags: Sequence[str], parameters: str) -> Callable[[str, int, float], F
     return run
 
 
-def _tasks(core: Any, threads: int, each: int, seconds: float) -> int:
+def _tasks(core: Any, model: str, threads: int, each: int, seconds: float) -> int:
     """Threads that keep `each` tasks waiting; how many tasks were answered."""
-    inputs = models.inputs(_TASKS_MODEL)
+    inputs = models.inputs(model)
     end = time.perf_counter() + seconds
     counts = [0] * threads
     errors: list[Exception] = []
 
     def submit(answers: queue.SimpleQueue[Any]) -> None:
-        with core.prediction.open(_TASKS_MODEL) as request:
+        with core.prediction.open(model) as request:
             task = request.task(request.signature(DEFAULT_SIGNATURE), inputs, (), None)
         task.on_answer = answers.put
         core.scheduler.submit(task)
@@ -174,15 +173,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
     parser.add_argument("--in_flight", type=int, default=64)
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
+    parser.add_argument("--tasks_model", default="mlp_512")
     wanted = parser.parse_args(arguments)
     modes = [mode for mode in wanted.modes if mode_works(mode)]
     for mode in wanted.modes:
         if mode not in modes:
             print(f"batching {mode}: skipped, pyserve has no flags for it yet")
-    for name in (_TASKS_MODEL, _CALLS_MODEL):
+    for name in (wanted.tasks_model, _CALLS_MODEL):
         models.base_path(name)
     with contextlib.ExitStack() as stack:
-        cores = {mode: stack.enter_context(Child(make, MODES[mode], STATIC)) for mode in modes}
+        cores = {
+            mode: stack.enter_context(Child(make, MODES[mode], STATIC, wanted.tasks_model)) for mode in modes
+        }
         for way in _WAYS:
 
             def once(mode: str, seconds: float = wanted.seconds) -> Figures:
