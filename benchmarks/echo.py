@@ -43,7 +43,7 @@ async def serve_http(port: int) -> None:
     from aiohttp import web
 
     async def echo(request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(body=await request.read(), content_type="application/json")
+        return web.Response(body=await request.content.read(), content_type="application/json")
 
     await asyncio.get_running_loop().create_server(web.Server(echo), "127.0.0.1", port, backlog=1024)
     print("ready", flush=True)

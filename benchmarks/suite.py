@@ -29,7 +29,7 @@ from pyserve.tools.bench.load import Outcome
 from pyserve.tools.bench.plot import Chart, page
 from pyserve.tools.bench.processes import Generators
 from pyserve.tools.bench.report import machine
-from pyserve.tools.bench.rounds import Spread
+from pyserve.tools.bench.rounds import Spread, figure
 from pyserve.tools.bench.target import Target
 
 _HEAD = ("requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU us", "RSS MiB", "generator", "errors")
@@ -144,7 +144,7 @@ def cells(found: dict[str, Any]) -> list[str]:
     share = f"{found['generator_cpu_share']:.0%}"
     return [
         shown("requests_per_s", ".0f"),
-        *(f"{found[key][0]:.3g}" for key in ("p50_ms", "p95_ms", "p99_ms")),
+        *(figure(found[key][0]) for key in ("p50_ms", "p95_ms", "p99_ms")),
         shown("cpu_us", ".0f"),
         "" if found["rss_mib"] is None else f"{found['rss_mib']:.0f}",
         f"VOID {share}" if found["void_rounds"] else share,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -185,6 +187,22 @@ def listener(serve: Callable[[socket.socket], None]) -> Iterator[Target]:
         thread.join()
 
 
+def test_bad_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers that are not good are counted by their code, with what the first one said; the exit code tells."""
+    served = itertools.count()
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(1000):
+                status = b"200 OK" if next(served) < 20 else b"503 Busy"
+                connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 4\r\n\r\nfull")
+
+    with listener(serve) as target:
+        assert main(["bench", str(target), "--model=m", "--input={}", "--duration=0.2", "--warmup=0"]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"answers      503 \d+, OK \d+\n    503: full\n", printed)
+
+
 def test_server_that_hangs_up() -> None:
     """A connection that is closed under a request counts as lost, and another one takes its place."""
 
@@ -259,3 +277,19 @@ def test_server_that_goes_away() -> None:
     assert outcome.codes == {"OK": 1, "connection lost": 1}
     with pytest.raises(UnavailableError, match=str(target)):
         Generator(target, request, Plan(1)).run()
+
+
+def test_slow_server() -> None:
+    """A closed loop goes on until each request in flight was answered twice: two rounds make a rate, none does not."""
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(1000):
+                time.sleep(0.2)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with listener(serve) as target:
+        outcome = Generator(target, predict(target, ModelSpec("m"), X), Plan(0.05, in_flight=4)).run()
+    assert outcome.good_in_time == 8
+    assert outcome.seconds >= 0.4
+    assert outcome.errors == 0

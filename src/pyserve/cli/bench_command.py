@@ -24,7 +24,7 @@ from pyserve.tools.bench.target import Target
 EXIT_OK = 0
 EXIT_PROBLEM = 1
 _ROUNDS = 7
-_FIRST_S = 0.001  # one closed-loop request
+_FIRST_S = 1e-6  # a load of two requests, one after the other
 _LINE_S = 5.0  # between two lines of progress where there is no terminal
 
 
@@ -151,7 +151,7 @@ def _request(target: Target, options: argparse.Namespace) -> Request:
 
 
 def _check(generators: Generators, target: Target, wanted: Request) -> None:
-    """Send one request ahead: a load of refusals is nobody's wish."""
+    """Look at an answer first: a load of refusals is nobody's wish."""
     outcome = generators.run(target, wanted, Plan(_FIRST_S))
     if outcome.errors:
         code = next(code for code in outcome.codes if code != "OK")

@@ -170,6 +170,10 @@ def test_what_other_drivers_cannot_do(
         external.run(driver, target, request, plan)
 
 
-def test_edges_of_nothing() -> None:
-    """Without values there is nothing to cut."""
+def test_edges() -> None:
+    """The cuts are ascending and reach from the lowest value to the highest; without values there are none."""
+    cuts = report.edges(outcome(0.001, 0.1, 8.0).latency, 7)
+    assert cuts == sorted(cuts)
+    assert len(cuts) == 8
+    assert (cuts[0], cuts[-1]) == pytest.approx((0.001, 8.0), rel=0.01)
     assert report.edges(Histogram()) == []

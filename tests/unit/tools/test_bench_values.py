@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyserve.errors import InvalidArgumentError
@@ -55,7 +55,9 @@ def test_no_target(url: str) -> None:
     assert error.value.message.startswith(url)
 
 
-@given(DURATIONS, st.floats(0, 100))
+@example([1.0, 2.0], 50)
+@example([1.0], 100)
+@given(DURATIONS, st.sampled_from([0, 25, 50, 75, 90, 99, 100]) | st.floats(0, 100))
 def test_percentiles(durations: list[float], percent: float) -> None:
     """A percentile is the value of that rank, to one percent."""
     histogram = Histogram()

@@ -25,6 +25,8 @@ from pyserve.tools.bench.target import Target
 _READ_BYTES = 1 << 18
 _CONNECT_TIMEOUT_S = 10.0
 _TICK_S = 0.2  # at least so often the loop looks around
+_TURNS = 2
+"""A closed loop goes on beyond its time until each request in flight has been answered so often."""
 _MOST_CONNECTIONS = 256
 """An open loop over HTTP/1.1 opens connections as it needs them, up to so many."""
 
@@ -106,7 +108,7 @@ class Generator:
         self._backlog: deque[float] = deque()  # when requests that found no room were due
         self._outcome = Outcome(plan.duration_s)
         self._begun = self._answered = 0
-        self._end = 0.0
+        self._begins = True  # until enough requests have begun
 
     def run(self) -> Outcome:
         """Connect, load, wait for what is open, and close.
@@ -132,42 +134,46 @@ class Generator:
     def _load(self) -> Outcome:
         outcome, plan = self._outcome, self._plan
         cpu, began = time.process_time(), time.perf_counter()
-        self._end = end = began + plan.duration_s
+        end = began + plan.duration_s
         due = None
         if self._due is None:
             self._backlog.extend([began] * plan.in_flight)
         else:
             due = next(self._due, None)
         self._dispatch(began)
-        give_up = end + plan.timeout_s
-        measured = False
         while True:
             now = time.perf_counter()
-            if now >= end and not measured:
-                measured = True
-                outcome.cpu_share = (time.process_time() - cpu) / (now - began)
+            over = now >= end + plan.timeout_s or not self._wires
+            if self._begins and (over or (now >= end and self._is_enough())):
+                self._begins = False
+                outcome.seconds = now - began
+                outcome.cpu_share = (time.process_time() - cpu) / outcome.seconds
+                end = now
+                over = not self._wires
             while due is not None and self._due is not None and began + due <= now:
                 self._backlog.append(began + due)
                 due = next(self._due, None)
             if self._backlog:
                 self._dispatch(now)
             idle = self._answered == self._begun and not self._backlog and due is None
-            if now >= give_up or not self._wires or (idle and now >= end):
+            if over or (idle and not self._begins):
                 break
-            wait_s = min(_TICK_S, (end if now < end else give_up) - now)
+            wait_s = min(_TICK_S, end - now) if now < end else _TICK_S
             if due is not None:
                 wait_s = min(wait_s, began + due - now)
             for key, _ in self._selector.wait(max(0.0, wait_s)):
                 self._serve(key.data)
             self._progress(self._answered)
-        if not measured:
-            outcome.cpu_share = (time.process_time() - cpu) / max(time.perf_counter() - began, 1e-9)
         left = self._begun - self._answered
         if left:
             self._count_bad("no answer", left, f"none within {plan.timeout_s:g} s after the last request")
         if self._backlog and self._due is not None:
             self._count_bad("not begun", len(self._backlog), "no connection had room")
         return outcome
+
+    def _is_enough(self) -> bool:
+        """Whether a closed loop has come round often enough: a rate of answers slower than the load would be chance."""
+        return self._due is not None or self._answered >= _TURNS * self._plan.in_flight
 
     def _open(self, share: int) -> _Wire:
         wire = _Wire(self._request.connection(self._target), connect(self._target), share)
@@ -230,7 +236,7 @@ class Generator:
             now = time.perf_counter()
             wire.open -= len(answers)
             self._count(answers, now)
-            if self._due is None and now < self._end:
+            if self._due is None and self._begins:
                 self._backlog.extend([now] * len(answers))
         if wire.connection.spent:
             self._replace(wire)
@@ -245,7 +251,7 @@ class Generator:
             if code == "OK":
                 outcome.codes["OK"] += 1
                 outcome.latency.add(now - started)
-                if now <= self._end:
+                if self._begins:
                     outcome.good_in_time += 1
             else:
                 self._count_bad(code, 1, text)
@@ -276,9 +282,8 @@ class Generator:
         self._answered += len(abandoned)
         if abandoned:
             self._count_bad("connection lost", len(abandoned), reason)
-            now = time.perf_counter()
-            if self._due is None and now < self._end:
-                self._backlog.extend([now] * len(abandoned))
+            if self._due is None and self._begins:
+                self._backlog.extend([time.perf_counter()] * len(abandoned))
         self._replace(wire)
 
     def _replace(self, wire: _Wire) -> None:
@@ -288,7 +293,7 @@ class Generator:
         self._wires.remove(wire)
         if wire.listed:
             self._ready.remove(wire)
-        if time.perf_counter() < self._end or self._backlog:
+        if self._begins or self._backlog:
             try:
                 self._open(wire.share)
             except UnavailableError as error:

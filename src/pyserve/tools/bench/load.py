@@ -21,12 +21,13 @@ class Plan:
     """A load of one kind, for some time.
 
     Attributes:
-        duration_s: How long requests are begun.
+        duration_s: How long requests are begun; a closed loop of slow answers goes on for a little more.
         in_flight: Closed loop: so many requests are open at any time. Open loop: not used.
         rate: Open loop: requests begun per second, whatever becomes of them. None: closed loop.
         even: Open loop: equal gaps between requests; otherwise they come at random (Poisson), as from many users.
         connections: 0 leaves it to `connections_for`.
-        timeout_s: How long, after the last request, answers are waited for.
+        timeout_s: How long, after the last request, answers are waited for; and how much longer, at most, a closed
+            loop goes on.
     """
 
     duration_s: float
@@ -91,7 +92,7 @@ class Outcome:
 
     Attributes:
         seconds: How long requests were begun.
-        good_in_time: Good answers that came within these seconds; a rate counts no others.
+        good_in_time: Good answers that came within these seconds; the rate counts no others.
         codes: All requests by what became of them: `OK`, a gRPC code, an HTTP status, or what broke. `OK` is good.
         texts: By code, what the first answer with it said.
         latency: Of good answers; in an open loop from the moment at which the request was due.

@@ -25,8 +25,13 @@ class Spread:
     def show(self, form: str = ".1f") -> str:
         """The median with its range, where there is one."""
         if self.low == self.high:
-            return f"{self.median:{form}}"
-        return f"{self.median:{form}} ({self.low:{form}}-{self.high:{form}})"
+            return figure(self.median, form)
+        return f"{figure(self.median, form)} ({figure(self.low, form)}-{figure(self.high, form)})"
+
+
+def figure(value: float, form: str = ".3g") -> str:
+    """A number with so many digits, and never with an exponent for being large."""
+    return f"{value:.0f}" if form.endswith("g") and abs(value) >= 100 else f"{value:{form}}"
 
 
 def interleave(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
