@@ -3,6 +3,7 @@
     python benchmarks/suite.py [--models half_plus_two mlp_512 ...] [--protocols grpc rest] [--in_flight 1 8 64 256]
                                [--batching off static adaptive] [--rounds 7] [--seconds 2] [--out out/benchmarks]
                                [--other grpc://HOST:PORT] [--other http://HOST:PORT] [--other_pid PID]
+                               [--direct_rows 1 8]
     python benchmarks/suite.py --quick
 
 Loaded in turn, round by round, in each cell: pyserve in each batching mode; `in process`, the model run directly from
@@ -43,6 +44,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--protocols", nargs="+", default=["grpc", "rest"], choices=["grpc", "rest"])
     add("--in_flight", nargs="+", type=int, default=[1, 8, 64, 256])
     add("--batching", nargs="+", default=list(MODES), choices=list(MODES))
+    add("--direct_rows", nargs="+", type=int, default=[1], help="of each run in process; figures are by row")
     add("--rounds", type=int, default=7)
     add("--seconds", type=float, default=2.0, help="of each round")
     add("--driver", default="auto", choices=["auto", "pyserve", "h2load", "wrk"])
@@ -85,8 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     def closed(name: str, target: Target, *pids: int) -> Contender:
                         return driver.closed(name, target, model, inputs, in_flight, *pids)  # noqa: B023
 
-                    def run_directly(seconds: float) -> Outcome:
-                        return direct.run(model, inputs, in_flight, seconds)  # noqa: B023
+                    def directly(rows: int) -> Contender:
+                        sent, name = models.inputs(model, rows), "in process"  # noqa: B023
+
+                        def load(seconds: float) -> Outcome:
+                            return direct.run(model, sent, in_flight, seconds, rows)  # noqa: B023
+
+                        return Contender(name if rows == 1 else f"{name}, {rows} rows", load, (direct.pid,))
 
                     contenders = [
                         closed(f"pyserve, batching {mode}", targets(process)[protocol], process.pid)
@@ -94,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     ]
                     if protocol in others:
                         contenders.append(closed("other", others[protocol], *wanted.other_pid))
-                    contenders.append(Contender("in process", run_directly, (direct.pid,)))
+                    contenders += [directly(rows) for rows in wanted.direct_rows]
                     contenders.append(closed("echo", *echoes[protocol]))
                     print(f"\n{model}, {protocol}, {in_flight} in flight")
                     print(f"{'':>26} " + _line(_HEAD))
