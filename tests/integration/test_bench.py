@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import os
+import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -141,7 +145,7 @@ def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_progress_where_there_is_no_terminal(urls: dict[str, str], tmp_path: Path) -> None:
     """As a process of its own, piped: plain figures on standard output, nothing else, and no TensorFlow."""
     code = (
-        "import sys\nfrom pyserve.cli import bench_command\nbench_command._LINE_S = 0.1\n"
+        "import sys\nfrom pyserve.cli import bench_progress\nbench_progress._LINE_S = 0.1\n"
         "from pyserve.cli.main import main\n"
         "if __name__ == '__main__':\n"
         f"    assert main(['bench', {urls['rest']!r}, '--model=m', '--duration=0.5', '--warmup=0']) == 0\n"
@@ -153,6 +157,55 @@ def test_progress_where_there_is_no_terminal(urls: dict[str, str], tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("m, 1 in flight, 0.5 s\n")
     assert done.stderr.startswith("round 1 of 1: 0 s, ")
+
+
+def test_progress_on_a_terminal(urls: dict[str, str]) -> None:
+    """A moving bar on standard error says which round it is and how many answers there are."""
+    terminal, end = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "pyserve",
+        "bench",
+        urls["rest"],
+        "--model=m",
+        "--duration=0.5",
+        "--warmup=0",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True) as process:
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while data := os.read(terminal, 4096):
+                shown += data
+        os.close(terminal)
+        assert process.stdout is not None
+        assert process.stdout.read().startswith("m, 1 in flight, 0.5 s\n")
+    assert process.returncode == 0
+    assert re.search(rb"round 1 of 1, [1-9]\d* answers", shown)
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def ignores_interrupts(pid: str) -> bool:
+    """Whether a process leaves an interrupt to its parent: a generator process that is ready does."""
+    (mask,) = re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(mask, 16) & 1 << (signal.SIGINT - 1))
+
+
+def test_interrupt(urls: dict[str, str]) -> None:
+    """An interrupt ends the load at once, generator processes included."""
+    command = [sys.executable, "-m", "pyserve", "bench", urls["rest"], "--model=m", "--duration=60"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 20
+        while not any(map(ignores_interrupts, children(process.pid))) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.read() == "pyserve bench: interrupted\n"
+    assert process.returncode == 1
 
 
 def test_own_share(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pyserve.cli.bench_progress import RoundProgress
 from pyserve.codec.predict import ModelSpec
 from pyserve.errors import InvalidArgumentError, ServingError, UnavailableError, file_error
 from pyserve.tools.bench import external, report, request, rounds
@@ -25,7 +24,6 @@ EXIT_OK = 0
 EXIT_PROBLEM = 1
 _ROUNDS = 7
 _FIRST_S = 1e-6  # a load of two requests, one after the other
-_LINE_S = 5.0  # between two lines of progress where there is no terminal
 
 
 def run(program: str, arguments: Sequence[str]) -> int:
@@ -117,7 +115,7 @@ def _bench(options: argparse.Namespace) -> int:
     with Generators(options.processes) as generators:
         for target, first in sent.values():
             _check(generators, target, first)
-        with _progress(options, number * len(sent)) as watch:
+        with RoundProgress(number * len(sent), plan.duration_s) as progress:
 
             def load(url: str) -> Outcome:
                 target, wanted = sent[url]
@@ -129,7 +127,7 @@ def _bench(options: argparse.Namespace) -> int:
 
                 if options.warmup:
                     once(replace(plan, duration_s=options.warmup))
-                return watch(lambda tell: once(plan, tell))
+                return progress.watch(lambda tell: once(plan, tell))
 
             contenders = {url: (lambda url=url: load(url)) for url in urls}
             results = rounds.interleave(contenders, number)
@@ -156,56 +154,6 @@ def _check(generators: Generators, target: Target, wanted: Request) -> None:
     if outcome.errors:
         code = next(code for code in outcome.codes if code != "OK")
         raise UnavailableError(f"{target} answers {code}: {outcome.texts.get(code, '')}")
-
-
-Watched = Callable[[Callable[[Callable[[int], None]], Outcome]], Outcome]
-
-
-@contextlib.contextmanager
-def _progress(options: argparse.Namespace, loads: int) -> Iterator[Watched]:
-    """Shows how far the loads are, on standard error: a bar on a terminal, a line from time to time elsewhere."""
-    duration: float = options.duration
-    done = 0
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            shown = bar.add_task("", total=loads * duration)
-
-            def draw(seconds: float, answers: int) -> None:
-                text = f"round {done + 1} of {loads}, {answers} answers"
-                bar.update(shown, completed=done * duration + min(seconds, duration), description=text)
-
-            def watch(load: Callable[[Callable[[int], None]], Outcome]) -> Outcome:
-                nonlocal done
-                began = time.monotonic()
-                draw(0, 0)
-                outcome = load(lambda answers: draw(time.monotonic() - began, answers))
-                done += 1
-                return outcome
-
-            yield watch
-        return
-
-    def watch_plainly(load: Callable[[Callable[[int], None]], Outcome]) -> Outcome:
-        nonlocal done
-        began = said = time.monotonic()
-
-        def say(answers: int) -> None:
-            nonlocal said
-            if time.monotonic() - said >= _LINE_S:
-                said = time.monotonic()
-                print(
-                    f"round {done + 1} of {loads}: {said - began:.0f} s, {answers} answers", file=sys.stderr
-                )
-
-        outcome = load(say)
-        done += 1
-        return outcome
-
-    yield watch_plainly
 
 
 def _print(results: dict[str, list[Outcome]], plan: Plan, options: argparse.Namespace) -> None:
