@@ -222,8 +222,7 @@ def fetch_signature(target: Target, spec: ModelSpec, timeout_s: float = 10.0) ->
 def _grpc_metadata(target: Target, spec: ModelSpec, timeout_s: float) -> tfs.SignatureDefMap:
     import grpc
 
-    request = tfs.GetModelMetadataRequest(metadata_field=["signature_def"])
-    spec.fill(request.model_spec)
+    request = tfs.GetModelMetadataRequest(model_spec=spec.message(), metadata_field=["signature_def"])
     # The message's length has no limit: a signature may carry default values.
     with grpc.insecure_channel(
         f"unix:{target.path}" if target.path else target.authority, [("grpc.max_receive_message_length", -1)]
