@@ -13,28 +13,19 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+import models
 from pyserve.backends.saved_model import SavedModelLoader
 from pyserve.config import TensorFlowOptions
 
-MODELS = Path(__file__).resolve().parents[1] / "examples" / "models"
-CASES: dict[str, dict[str, Any]] = {
-    "half_plus_two": {"x": np.ones(1, np.float32)},
-    "mlp": {"images": np.ones((1, 784), np.float32)},
-    "two_in_six_out": {"left": np.ones(1, np.float32), "right": np.ones(1, np.float32)},
-    "vocabulary": {"words": np.array([b"fox"], object)},
-}
+MODELS = ("half_plus_two", "mlp", "two_in_six_out", "vocabulary")
 
 
 def contenders(name: str) -> dict[str, Callable[[], object]]:
     """Three ways to run a model on the same input."""
     import tensorflow as tf
 
-    path, inputs = str(MODELS / name / "1"), CASES[name]
+    path, inputs = str(models.version_path(name)), models.inputs(name)
     loaded = tf.saved_model.load(path)
     function = loaded.signatures["serving_default"]
     aliases = sorted(function.structured_input_signature[1])
@@ -66,7 +57,7 @@ def main() -> None:
     print(
         f"microseconds per call, one request at a time, {arguments.rounds} rounds of {arguments.calls} calls"
     )
-    for name in CASES:
+    for name in MODELS:
         ways = contenders(name)
         times: dict[str, list[float]] = {way: [] for way in ways}
         for way in ways.values():

@@ -33,6 +33,7 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
+    Command("bench", "put load on a model server and print its figures", "pyserve.cli.bench_command"),
     Command(
         "warmup",
         "make and check files of requests that a version replays while it loads",

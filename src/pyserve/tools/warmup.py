@@ -21,16 +21,16 @@ from pyserve.backends.saved_model.meta_graph import INIT_OP_KEY, read_saved_mode
 from pyserve.backends.tflite import TfLiteBackend
 from pyserve.batching.task import Task
 from pyserve.codec.json_predict import PredictDocument
+from pyserve.codec.predict import ModelSpec, encode_request
 from pyserve.codec.signature_def import signature_from_proto
-from pyserve.codec.tensor_writer import encode
 from pyserve.codec.tf_record import encode_record, read_records
 from pyserve.config import TensorFlowOptions, TfLiteOptions
-from pyserve.dtypes import Array, of_array
+from pyserve.dtypes import Array
 from pyserve.errors import DataLossError, InvalidArgumentError, NotFoundError, ServingError, file_error
 from pyserve.inference.warmup_file import MAX_RECORDS, PATH_IN_VERSION, parse_log, replay_file, too_many
 from pyserve.inference.warmup_replay import Target, replay
 from pyserve.lifecycle.loader import Loader
-from pyserve.protos import tf, tfs
+from pyserve.protos import tfs
 from pyserve.servable import DEFAULT_SIGNATURE, ServableId, Signature
 
 _MAX_PROBLEMS = 20
@@ -138,12 +138,8 @@ def _record(body: bytes, signatures: Mapping[str, Signature], default: str) -> b
             f'there is no signature "{key}"; the model has {", ".join(sorted(signatures))}'
         )
     log = tfs.PredictionLog()
-    request = log.predict_log.request
-    request.model_spec.signature_name = key
-    for alias, array in document.tensors(found.inputs).arrays.items():
-        # Numbers in their packed form; strings one by one, which more tools can read.
-        tensor = encode(array, as_content=not of_array(array).is_string)
-        request.inputs[alias].CopyFrom(tf.TensorProto.FromString(tensor))
+    request = encode_request(ModelSpec(signature_name=key), document.tensors(found.inputs).arrays)
+    log.predict_log.request.ParseFromString(request)
     return log.SerializeToString(deterministic=True)
 
 
