@@ -172,3 +172,16 @@ def test_a_line_that_is_due_before_its_time() -> None:
     assert house.turns.wake_at() == 9.0
     house.now = 9.0
     assert house.all() == ["a1"]
+
+
+def test_a_time_that_moves_forward() -> None:
+    """When a line has to be looked at earlier than it said before, that counts."""
+    house = House(cap=1)
+    house.add("a1", 9.0)
+    line = house.place("a1").line
+    assert isinstance(line, Line)
+    line.runs[0] = 5.0
+    assert house.turns.look(house.place("a1"), house.now)
+    assert house.turns.wake_at() == 5.0
+    house.now = 5.0
+    assert house.all() == ["a1"]
