@@ -202,3 +202,16 @@ def test_a_line_that_holds_back_while_it_runs() -> None:
         line.running = False
         end(place, 0.0)
     assert turns.next(0.0) is not None
+
+
+def test_a_time_that_moves_forward() -> None:
+    """When a line has to be looked at earlier than it said before, that counts."""
+    house = House(cap=1)
+    house.add("a1", 9.0)
+    line = house.place("a1").line
+    assert isinstance(line, Line)
+    line.runs[0] = 5.0
+    assert house.turns.look(house.place("a1"), house.now)
+    assert house.turns.wake_at() == 5.0
+    house.now = 5.0
+    assert house.all() == ["a1"]
