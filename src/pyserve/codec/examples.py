@@ -1,8 +1,8 @@
-"""Serialized tf.Examples as Classify, Regress and MultiInference send them: request bytes → a string tensor.
+"""Serialized tf.Examples as Classify, Regress and MultiInference send them: request bytes → a string tensor, and back.
 
-First step of those three gRPC methods. The requests are read through copies of their messages in which each
-Example is left as bytes: a model parses them itself, and doing it here too would cost as much as the model.
-`json_examples` makes the same value from REST requests.
+First step of those three gRPC methods, and the client's. The requests are read through copies of their messages
+in which each Example is left as bytes: a model parses them itself, and doing it here too would cost as much as the
+model. `json_examples` makes the same value from REST requests.
 
 Source: TensorFlow Serving, servables/tensorflow/util.cc (InputToSerializedExampleTensor).
 """
@@ -110,6 +110,36 @@ def decode_multi_inference_request(data: bytes) -> MultiInferenceRequest:
     proto = _parsed(data, "MultiInferenceRequest")
     tasks = tuple(InferenceTask(ModelSpec.of(task.model_spec), task.method_name) for task in proto.tasks)
     return MultiInferenceRequest(tasks, _examples(proto.input))
+
+
+def encode_examples_request(spec: ModelSpec, examples: Examples, message: str) -> bytes:
+    """A serialized `ClassificationRequest` or `RegressionRequest`; `message` is that name."""
+    proto = _lean_class(message)()
+    proto.model_spec.ParseFromString(spec.message().SerializeToString())
+    _fill(proto.input, examples)
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def encode_multi_inference_request(request: MultiInferenceRequest) -> bytes:
+    """A serialized `MultiInferenceRequest`."""
+    proto = _lean_class("MultiInferenceRequest")()
+    for task in request.tasks:
+        added = proto.tasks.add(method_name=task.method_name)
+        added.model_spec.ParseFromString(task.model_spec.message().SerializeToString())
+    _fill(proto.input, request.examples)
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def _fill(proto: Any, examples: Examples) -> None:
+    """Put examples into an `Input`."""
+    listed = proto.example_list
+    if examples.context:
+        listed = proto.example_list_with_context
+        listed.context = examples.context
+    listed.SetInParent()
+    listed.examples.extend(examples.items)
 
 
 def _examples(proto: Any) -> Examples:

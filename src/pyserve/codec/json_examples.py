@@ -49,7 +49,7 @@ class ExamplesDocument:
         document = parse_document(data)
         named = signature_name(document)
         context = document.find(b"context")
-        shared = b"" if context is None else _example(context[1])
+        shared = b"" if context is None else encode_example(context[1])
         found = document.find(b"examples")
         if found is None:
             # The text names classify in a regress request too.
@@ -59,7 +59,7 @@ class ExamplesDocument:
             _reject(document, "Expecting 'examples' value to be an list/array")
         if not listed:
             _reject(document, "'examples' value is an empty array")
-        return cls(named, Examples([_example(item) for item in listed], shared))
+        return cls(named, Examples([encode_example(item) for item in listed], shared))
 
 
 def _reject(document: JsonObject, reason: str) -> NoReturn:
@@ -81,8 +81,12 @@ _VALUE = field_tag(2)
 _FLOATS = field_tag(1)  # FloatList.value, packed
 
 
-def _example(value: JsonValue) -> bytes:
-    """A serialized tf.Example of a JSON object."""
+def encode_example(value: JsonValue) -> bytes:
+    """A serialized tf.Example of a JSON object: each feature's kind is that of its first value.
+
+    Raises:
+        InvalidArgumentError: It is no object, or a feature is no value or flat list of one kind.
+    """
     if not isinstance(value, JsonObject):
         raise InvalidArgumentError(f"Example must be JSON object but got JSON {type_name(value)}")
     # Of a name that comes twice the last value counts, but every value is checked.

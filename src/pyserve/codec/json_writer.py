@@ -1,8 +1,8 @@
-"""Arrays → the body of a REST predict, classify or regress response, and the body of every REST error.
+"""Arrays → the body of a REST predict, classify or regress response, of a predict request, and of every REST error.
 
-Last step of a REST request. Numbers are compatible with TensorFlow Serving by value, not by digits: each one
-reads back to the same float32 or float64, in the shortest form that does (orjson's), and always with a point
-or an exponent, so that a client can tell it from an integer; infinite and undefined ones are the bare tokens
+Last step of a REST request, and the client's first. Numbers are compatible with TensorFlow Serving by value, not by
+digits: each one reads back to the same float32 or float64, in the shortest form that does (orjson's), and always with
+a point or an exponent, so that a client can tell it from an integer; infinite and undefined ones are the bare tokens
 NaN, Infinity and -Infinity. Strings keep their bytes. White space follows TensorFlow Serving's row form;
 inner arrays of the column form are on one line here.
 """
@@ -10,7 +10,7 @@ inner arrays of the column form are on one line here.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import orjson
@@ -45,9 +45,31 @@ def predict_body(outputs: Mapping[str, Array], *, row_format: bool) -> bytes:
         return b'{\n    "predictions": ' + _rows_text(outputs) + b"\n}"
     if len(outputs) == 1:
         ((alias, array),) = outputs.items()
-        return b'{\n    "outputs": ' + _text(alias, array) + b"\n}"
-    members = (_member(alias, _text(alias, outputs[alias]), b" " * 8) for alias in sorted(outputs))
+        return b'{\n    "outputs": ' + _output(alias, array) + b"\n}"
+    members = (_member(alias, _output(alias, outputs[alias]), b" " * 8) for alias in sorted(outputs))
     return b'{\n    "outputs": {\n' + b",\n".join(members) + b"\n    }\n}"
+
+
+def predict_request_body(inputs: Mapping[str, Array], signature_name: str = "") -> bytes:
+    """The JSON of a predict request in column form. Strings are base64 objects, so that any bytes arrive.
+
+    Raises:
+        InvalidArgumentError: A dtype has no JSON form (complex).
+    """
+    named = b', "signature_name": ' + string_token(signature_name.encode()) if signature_name else b""
+    return b'{"inputs": ' + named_tensors(inputs, as_base64=lambda alias: True) + named + b"}"
+
+
+def named_tensors(arrays: Mapping[str, Array], *, as_base64: Callable[[str], bool]) -> bytes:
+    """A JSON object of nested lists by alias; `as_base64` tells whose strings become base64 objects.
+
+    Raises:
+        InvalidArgumentError: A dtype has no JSON form (complex).
+    """
+    members = (
+        _member(alias, _text(array, as_base64=as_base64(alias)), b"") for alias, array in arrays.items()
+    )
+    return b"{" + b", ".join(members) + b"}"
 
 
 def result_body(result: Result) -> bytes:
@@ -103,7 +125,7 @@ def _rows_text(outputs: Mapping[str, Array]) -> bytes:
             )
     if len(outputs) == 1:
         ((alias, array),) = outputs.items()
-        return _text(alias, array)[:-1] + b"\n    ]"
+        return _output(alias, array)[:-1] + b"\n    ]"
     columns = [
         [_member(alias, row, b" " * 12) for row in _split(alias, outputs[alias])] for alias in sorted(outputs)
     ]
@@ -120,11 +142,11 @@ def _member(alias: str, text: bytes, indent: bytes) -> bytes:
 def _split(alias: str, array: Array) -> list[bytes]:
     """The text of each row of an array of rank >= 1."""
     if array.size == 0 or dtypes.of_array(array).is_string:
-        return [_text(alias, row) for row in _slices(array)]
+        return [_output(alias, row) for row in _slices(array)]
     # A numeric text has no quotes, so rows can be cut at the brackets that close and open dimension 1.
     depth = array.ndim - 1
     closing, opening = b"]" * depth, b"[" * depth
-    rows = _text(alias, array)[1 + depth : -1 - depth].split(closing + b", " + opening)
+    rows = _output(alias, array)[1 + depth : -1 - depth].split(closing + b", " + opening)
     return [opening + row + closing for row in rows] if depth else rows
 
 
@@ -132,10 +154,14 @@ def _slices(array: Array) -> Iterable[Array]:
     return (array[index, ...] for index in range(array.shape[0]))
 
 
-def _text(alias: str, array: Array) -> bytes:
+def _output(alias: str, array: Array) -> bytes:
+    return _text(array, as_base64=alias.endswith(_BYTES_SUFFIX))
+
+
+def _text(array: Array, *, as_base64: bool) -> bytes:
     dtype = dtypes.of_array(array)
     if dtype.is_string:
-        return _strings(array, as_base64=alias.endswith(_BYTES_SUFFIX))
+        return _strings(array, as_base64=as_base64)
     if array.dtype.kind == "c":
         raise InvalidArgumentError(f"Failed to write JSON value for tensor type: {dtype.name}")
     return _numbers(array)

@@ -1,22 +1,23 @@
-"""PredictRequest bytes → what was asked; arrays → PredictResponse bytes.
+"""PredictRequest and PredictResponse: bytes → what they say, and back.
 
-The gRPC handler's first and last step. The request's tensors are decoded one by one when asked for, so that
-the service can check names first and an error can say which input it belongs to. The response is put together
-from its encoded parts: protobuf would copy and convert every element again.
+The gRPC handler's first and last step, and the client's in the other direction. A request's tensors are decoded
+one by one when asked for, so that the service can check names first and an error can say which input it belongs
+to. Messages are put together from their encoded parts: protobuf would copy and convert every element again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
+from pyserve import dtypes
 from pyserve.codec.tensor_proto import EXPANSION_LIMIT, decode
 from pyserve.codec.tensor_writer import Piece, encode_pieces, field_tag, varint
 from pyserve.dtypes import Array
-from pyserve.errors import InvalidArgumentError, ResourceExhaustedError
+from pyserve.errors import InternalError, InvalidArgumentError, ResourceExhaustedError
 from pyserve.protos import tf, tfs
 
 LARGEST_MESSAGE = 2**31 - 1
@@ -48,6 +49,15 @@ class ModelSpec:
             version_label=proto.version_label if choice == "version_label" else None,
             signature_name=proto.signature_name,
         )
+
+    def message(self) -> tfs.ModelSpec:
+        """The same as a message."""
+        spec = tfs.ModelSpec(name=self.name, signature_name=self.signature_name)
+        if self.version is not None:
+            spec.version.value = self.version
+        elif self.version_label is not None:
+            spec.version_label = self.version_label
+        return spec
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -97,10 +107,58 @@ def decode_request(data: bytes) -> PredictRequest:
     return PredictRequest(spec, tuple(proto.output_filter), {alias: inputs[alias] for alias in inputs})
 
 
-_OUTPUTS = field_tag(1)  # PredictResponse.outputs; its entries have key 1 and value 2
+_OUTPUTS = field_tag(1)  # PredictResponse.outputs
+_INPUTS = field_tag(2)  # PredictRequest.inputs; entries of both maps have key 1 and value 2
 _ENTRY_KEY = field_tag(1)
 _ENTRY_VALUE = field_tag(2)
 _MODEL_SPEC = field_tag(2)  # PredictResponse.model_spec
+
+
+def encode_request(spec: ModelSpec, inputs: Mapping[str, Array], output_filter: Sequence[str] = ()) -> bytes:
+    """A serialized `tensorflow.serving.PredictRequest`.
+
+    Numbers travel as `tensor_content`, which both sides only copy; strings in their typed field.
+
+    Args:
+        spec: The model asked for.
+        inputs: By alias, of any layout; strings are object arrays of `bytes` or `str`.
+        output_filter: Aliases of the outputs wanted; none means all.
+
+    Raises:
+        InvalidArgumentError: An input has a numpy dtype that no tensor can have; the message names it.
+        ResourceExhaustedError: The message would be larger than protobuf allows.
+    """
+    head = tfs.PredictRequest(model_spec=spec.message(), output_filter=output_filter)
+    pieces: list[Piece] = [head.SerializeToString()]
+    for alias, array in inputs.items():
+        try:
+            tensor = encode_pieces(array, as_content=not dtypes.of_array(array).is_string)
+        except TypeError as error:
+            raise InvalidArgumentError(f"input {alias!r}: {error}") from None
+        pieces += _entry(_INPUTS, alias, tensor)
+    return _joined("Request", pieces)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PredictResponse:
+    """The answer to a Predict call: which version gave it, and the arrays by alias."""
+
+    model_spec: ModelSpec
+    outputs: Mapping[str, Array]
+
+
+def decode_response(data: bytes) -> PredictResponse:
+    """Parse a serialized `tensorflow.serving.PredictResponse`.
+
+    Raises:
+        InternalError: The bytes are no such message, or an output is no tensor.
+    """
+    try:
+        proto = tfs.PredictResponse.FromString(data)
+        outputs = {alias: decode(tensor) for alias, tensor in proto.outputs.items()}
+    except (DecodeError, InvalidArgumentError) as error:
+        raise InternalError(f"Could not read a PredictResponse of {len(data)} bytes: {error}") from None
+    return PredictResponse(ModelSpec.of(proto.model_spec), outputs)
 
 
 @lru_cache(maxsize=1024)
@@ -129,15 +187,23 @@ def encode_response(
     """
     pieces: list[Piece] = []
     for alias, array in outputs.items():
-        tensor = encode_pieces(array, as_content=as_content)
-        key = alias.encode()
-        head = _ENTRY_KEY + varint(len(key)) + key
-        size = sum(map(len, tensor))
-        value = _ENTRY_VALUE + varint(size)
-        pieces += (_OUTPUTS + varint(len(head) + len(value) + size) + head + value, *tensor)
+        pieces += _entry(_OUTPUTS, alias, encode_pieces(array, as_content=as_content))
     spec = served_model_spec(name, version, signature_name)
     pieces.append(_MODEL_SPEC + varint(len(spec)) + spec)
+    return _joined("Response", pieces)
+
+
+def _entry(field: bytes, alias: str, tensor: list[Piece]) -> list[Piece]:
+    """One entry of a map from alias to TensorProto."""
+    key = alias.encode()
+    head = _ENTRY_KEY + varint(len(key)) + key
+    size = sum(map(len, tensor))
+    value = _ENTRY_VALUE + varint(size)
+    return [field + varint(len(head) + len(value) + size) + head + value, *tensor]
+
+
+def _joined(what: str, pieces: list[Piece]) -> bytes:
     total = sum(map(len, pieces))
     if total > LARGEST_MESSAGE:
-        raise ResourceExhaustedError(f"Response of {total} bytes, more than protobuf's {LARGEST_MESSAGE}")
+        raise ResourceExhaustedError(f"{what} of {total} bytes, more than protobuf's {LARGEST_MESSAGE}")
     return b"".join(pieces)
