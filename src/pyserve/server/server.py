@@ -192,6 +192,15 @@ class Server:
             f"Model {name} cannot be loaded: version {newest.id.version}: {newest.status}"
         )
 
+    @property
+    def models(self) -> tuple[ModelConfig, ...]:
+        """The models configured now.
+
+        Raises:
+            FailedPreconditionError: The server is not running.
+        """
+        return self._running_core().configuration.in_force.listed
+
     def look_for_versions(self) -> None:
         """Have the base paths looked at now, without waiting for the next poll. Returns at once.
 
