@@ -24,6 +24,7 @@ class Case:
         outputs: Alias → flat values of the typed field.
         served: (name, version, signature_name) of the answer's model spec.
         differs: The listed difference that the row shows, if any.
+        graph: Why only a SavedModel can show it, if so.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Case:
     outputs: dict[str, list[Any]] = field(default_factory=dict)
     served: tuple[str, int, str] | None = None
     differs: str = ""
+    graph: str = ""
 
 
 def x(*values: float, shape: list[int] | None = None, **tensor: Any) -> dict[str, Any]:
@@ -205,6 +207,7 @@ CASES = [
         },
         "INVALID_ARGUMENT",
         "…",
+        graph="the graph's own error",
     ),
 ]
 

@@ -81,6 +81,9 @@ class ModelServer:
         self._server: Server | None = None
         self._client: Client | None = None
 
+    def __str__(self) -> str:
+        return ", ".join(model.name for model in self._config.models) or "no model"
+
     # --- start and stop ------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
