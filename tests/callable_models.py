@@ -1,4 +1,4 @@
-"""The example models as callables, for a server that needs no TensorFlow; served as `served_models` serves the originals.
+"""The example models as callables, for a server without TensorFlow; `served_models` has the originals.
 
 What a callable cannot have is TensorFlow itself: the graph's own error texts and tensor names, `SessionRun`, and the
 initialisation signature. Those rows of the conformance suite are marked `saved_model`.

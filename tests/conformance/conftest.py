@@ -1,4 +1,4 @@
-"""The servers that the suite is put to: one over SavedModels, and one over callables; or the one whose address is given.
+"""The servers that the suite is put to: one over SavedModels and one over callables, or that of a given address.
 
 Rows that need TensorFlow behind the server say why: a marker `saved_model`, or a case's field `graph`.
 """

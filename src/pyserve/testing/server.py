@@ -90,7 +90,7 @@ class ModelServer:
         """Serve on threads of its own; returns when every model can be called.
 
         Raises:
-            ServingError: A SavedModel cannot be loaded.
+            ServingError: A version cannot be loaded.
             RuntimeError: It runs already.
         """
         if self._server is not None:
@@ -165,7 +165,7 @@ class ModelServer:
 
         Raises:
             TypeError, ValueError: It cannot be served, or is there already.
-            ServingError: A SavedModel cannot be loaded.
+            ServingError: It cannot be loaded; its state is END then, with that error.
         """
         load = _named(name, version_of, model)
         with self._changing:
@@ -282,7 +282,8 @@ def serve(
             - several of them by signature key,
             - `Recorded` answers,
             - the path of a SavedModel, or of a directory of them by number (needs TensorFlow),
-            - a `pyserve.servable.Servable`.
+            - a `pyserve.servable.Servable`,
+            - a `pyserve.errors.ServingError`, with which the load fails.
         labels: Model → label → version.
         settings: Fields of `pyserve.ServerConfig`.
 

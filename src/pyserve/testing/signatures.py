@@ -125,6 +125,10 @@ def dtype_of(element_type: Any) -> DType | None:
     if isinstance(element_type, str) and element_type in dtypes.BY_NAME:
         return dtypes.BY_NAME[element_type]
     element_type = getattr(element_type, "as_numpy_dtype", element_type)  # TensorFlow's own
+    if element_type is object:
+        return dtypes.STRING
+    if isinstance(element_type, type) and not issubclass(element_type, np.generic):
+        return None  # numpy would make an object array of anything
     try:
         return dtypes.of_array(np.empty(0, element_type))
     except TypeError:

@@ -6,6 +6,7 @@ unloads, requests are routed by what it serves.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 from pyserve.backends.function import FunctionServable
 from pyserve.config import ModelConfig, TensorFlowOptions
-from pyserve.errors import NotFoundError
+from pyserve.errors import NotFoundError, ServingError, error_for
 from pyserve.lifecycle.loader import Loader
 from pyserve.lifecycle.versions import parse_version
 from pyserve.servable import DEFAULT_SIGNATURE, Servable, ServableId
@@ -124,14 +125,16 @@ def version_of(given: Any) -> Load:
     """What a caller gives for a version as its loader.
 
     Args:
-        given: A callable; a mapping from signature key to callable; `Recorded` answers; a path of a SavedModel; or a
-            `pyserve.servable.Servable`.
+        given: A callable; a mapping from signature key to callable; `Recorded` answers; a path of a SavedModel; a
+            `pyserve.servable.Servable`; or a `ServingError`, with which the load fails.
 
     Raises:
         TypeError, ValueError: It is none of these, or its signature cannot be found out.
     """
     if isinstance(given, str | os.PathLike):
         return _saved_model_loader(_saved_model(Path(given))[1])
+    if isinstance(given, ServingError):
+        return functools.partial(_fail, given)
     if hasattr(given, "signatures") and hasattr(given, "run"):
         return lambda id: given
     if isinstance(given, Recorded):
@@ -142,10 +145,15 @@ def version_of(given: Any) -> Load:
         pairs = [(signature_of(DEFAULT_SIGNATURE, given), given)]
     else:
         raise TypeError(
-            f"a model is a callable, callables by signature key, versions by number, Recorded answers, the path of a "
-            f"SavedModel or a Servable; was {given!r}"
+            "a model is a callable, callables by signature key, versions by number, Recorded answers, the path of a "
+            f"SavedModel, a Servable or a ServingError; was {given!r}"
         )
     return lambda id: FunctionServable(pairs)
+
+
+def _fail(error: ServingError, id: ServableId) -> Servable:
+    del id
+    raise error_for(error.code, error.message)
 
 
 def _saved_model(path: Path) -> tuple[int, Path]:
