@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import signal
 import socket
@@ -180,23 +179,3 @@ def test_readiness_without_any_model(tmp_path: Path) -> None:
             time.sleep(0.01)
         readiness = server.readiness()
         assert (readiness.ready, readiness.reason) == (False, "no model is available")
-
-
-@pytest.mark.slow
-def test_a_thousand_starts_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """1,000 starts and stops: no Python thread, descriptor or temporary file more than after the first."""
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))  # other processes use the usual one
-    settings = config(tmp_path / "models")
-    with Server(settings, FunctionBackend()) as server:
-        assert call(server) == [3.0]
-    gc.collect()
-    threads, descriptors, files = footprint()
-    for _ in range(1000):
-        with Server(settings, FunctionBackend()):
-            pass
-    gc.collect()
-    assert footprint()[0] == threads
-    assert footprint()[1] <= descriptors
-    assert footprint()[2] - files == set()
