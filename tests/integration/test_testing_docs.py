@@ -57,3 +57,14 @@ def test_the_application_with_functions_and_recordings() -> None:
 def test_the_application_with_a_real_server(server: ServerProcess) -> None:
     """Its tests pass against a server with the real model; those that need a fake are skipped."""
     assert outcomes(MODEL_SERVER=f"http://localhost:{server.rest_port}").startswith("2 passed, 6 skipped")
+
+
+def test_readme() -> None:
+    """The README's fake runs as it stands."""
+    (code,) = re.findall(
+        r"```python\n(from pyserve.testing.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert re.fullmatch(r"127.0.0.1:\d+ http://127.0.0.1:\d+\n", done.stdout), done.stderr
