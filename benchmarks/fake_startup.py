@@ -21,9 +21,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from servers import EXAMPLES, ServerProcess
+
+ROOT = Path(__file__).resolve().parents[1]
 
 _PROBE = """
 import json, re, sys, time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from pyserve.backends.function import FunctionServable
 from pyserve.errors import Code, InternalError, ServingError, UnavailableError
-from pyserve.servable import Servable
+from pyserve.servable import JointlyRunnable, OutputOf, Servable
 from pyserve.testing.script import Gate, Script, code_of, scripted
 from pyserve.testing.signatures import signature_of
 
@@ -123,6 +124,37 @@ def test_runs_of_many_threads_use_each_outcome_once(script: Script) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = [each for future in [pool.submit(some) for _ in range(8)] for each in future.result(30)]
     assert sorted(found, key=float) == [2.0] * 20 + [float(n + 10) for n in range(100)]
+
+
+class Graph(FunctionServable):
+    """A servable that can run several signatures, or tensors, as one."""
+
+    def run_jointly(self, outputs: Any, array: Any, timeout_s: float | None = None) -> Any:
+        return dict.fromkeys(outputs, "joint")
+
+    def run_tensors(self, feeds: Any, fetches: Any, targets: Any, timeout_s: float | None = None) -> Any:
+        return dict.fromkeys(fetches, "tensors")
+
+
+def test_servables_with_a_graph(script: Script) -> None:
+    """Joint runs, and runs of tensors, follow the script too; a servable that cannot do them does not learn it."""
+
+    def double(x):  # type: ignore[no-untyped-def]
+        return {"y": x * 2}
+
+    graph: Any = scripted(Graph([(signature_of("serving_default", double), double)]), script)
+    outputs = {"a": OutputOf("serving_default", "y")}
+    for run_it, name, unscripted in (
+        (lambda: graph.run_jointly(outputs, np.zeros(1)), "a", "joint"),
+        (lambda: graph.run_tensors({}, ["y"], []), "y", "tensors"),
+    ):
+        script.fail(UnavailableError("later"))
+        script.reply({"y": 7})
+        with pytest.raises(UnavailableError):
+            run_it()
+        assert run_it()[name] == 7
+        assert run_it()[name] == unscripted
+    assert not isinstance(model(script), JointlyRunnable)
 
 
 def test_codes() -> None:
