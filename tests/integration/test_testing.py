@@ -24,6 +24,7 @@ import pytest
 from callable_models import callable_models
 from grpc_calls import Stubs, example, predict_request, regress_request
 from pyserve.client import AsyncClient, Client, Retry
+from pyserve.config import Limits
 from pyserve.errors import (
     Code,
     DataLossError,
@@ -99,6 +100,15 @@ def test_versions_come_and_go(server: ModelServer) -> None:
     assert ask(server) == 5.0
 
 
+def test_changes_are_over_when_they_return(server: ModelServer) -> None:
+    """A version answers as soon as it was added, and no more as soon as it was removed."""
+    for number in range(50):
+        server.add_version("m", 2, constant(number))
+        assert ask(server) == number
+        server.remove_version("m", 2)
+        assert ask(server) == 3.0
+
+
 def test_labels(server: ModelServer) -> None:
     """Labels move and go by the rules of a reload."""
     server.add_version("m", 2, constant(20))
@@ -162,7 +172,10 @@ def test_a_server_can_be_started_again() -> None:
     server = serve({"m": half_plus_two})
     for _ in range(2):
         with server:
+            client = server.client
             assert ask(server) == 3.0
+        with pytest.raises(FailedPreconditionError, match="closed"):
+            client.status("m")
     with (
         pytest.raises(UnavailableError),
         Client(f"127.0.0.1:{free_port()}", retry=Retry(attempts=1)) as client,
@@ -301,6 +314,13 @@ def test_the_body_of_rest_in_a_report(server: ModelServer) -> None:
     """A refused REST request is shown with its body."""
     assert rest(server, "/v1/models/m:predict", '{"instances": ["a"]}')[0] == 400
     assert """REST Predict m: '{"instances": ["a"]}' → INVALID_ARGUMENT""" in server.report()
+
+
+def test_a_body_that_is_not_taken_in() -> None:
+    """A REST request that is refused before it begins is there, too."""
+    with serve({"m": half_plus_two}, limits=Limits(rest_api_max_body_bytes=100)) as server:
+        assert rest(server, "/v1/models/m:predict", " " * 101)[0] == 413
+        server.model("m").assert_called_once_with(code=Code.RESOURCE_EXHAUSTED)
 
 
 # --- where it runs -----------------------------------------------------------------------------------------------
