@@ -13,6 +13,7 @@ import pytest
 
 import embedded
 from compatibility_page import rows, states
+from function_servers import Wire
 from grpc_calls import (
     Stubs,
     classify_request,
@@ -31,7 +32,6 @@ from pyserve.servable import CLASSIFY_METHOD, REGRESS_METHOD, Servable, Signatur
 from pyserve.server import front_end
 from pyserve.transport.grpc_server import GrpcServer
 from pyserve.transport.http import METHODS
-from wire import Wire
 
 SERVICES = (
     "tensorflow.serving.PredictionService",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import socket
@@ -179,3 +180,22 @@ def test_readiness_without_any_model(tmp_path: Path) -> None:
             time.sleep(0.01)
         readiness = server.readiness()
         assert (readiness.ready, readiness.reason) == (False, "no model is available")
+
+
+def test_many_starts_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred starts and stops leave no Python thread, descriptor or temporary file (a thousand: the fake's)."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))  # other processes use the usual one
+    settings = config(tmp_path / "models")
+    with Server(settings, FunctionBackend()) as server:
+        assert call(server) == [3.0]
+    gc.collect()
+    threads, descriptors, files = footprint()
+    for _ in range(100):
+        with Server(settings, FunctionBackend()):
+            pass
+    gc.collect()
+    assert footprint()[0] == threads
+    assert footprint()[1] <= descriptors
+    assert footprint()[2] - files == set()

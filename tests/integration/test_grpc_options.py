@@ -5,69 +5,73 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from function_servers import FunctionBackend, add_version, function_server
 from grpc_calls import Stubs, predict_request
+from pyserve import Server
 from pyserve.config import Limits
-from pyserve.testing import ModelServer, serve
 
 
 @contextmanager
-def serving(**config: Any) -> Iterator[tuple[ModelServer, Stubs]]:
-    with (
-        serve({"m": lambda x: {"y": x / 2 + 2}}, **config) as server,
-        Stubs(server.grpc_address) as stubs,
-    ):
-        yield server, stubs
+def serving(tmp_path: Path, **config: Any) -> Iterator[tuple[Server, Stubs]]:
+    models = {"m": add_version(tmp_path, "m", mark="slow" if "backend" in config else None)}
+    with function_server(models, **config) as server:
+        assert server.grpc_port is not None
+        with Stubs(server.grpc_port) as stubs:
+            yield server, stubs
 
 
 def request(rows: int = 1) -> Any:
     return predict_request("m", {"x": {"dtype": 1, "shape": [rows], "float_val": [2.0] * rows}})
 
 
-def test_a_channel_argument_reaches_grpc() -> None:
+def test_a_channel_argument_reaches_grpc(tmp_path: Path) -> None:
     """With a receive limit a larger message is refused by gRPC, a smaller one is served."""
-    with serving(grpc_channel_arguments={"grpc.max_receive_message_length": 2000}) as (_, stubs):
+    with serving(tmp_path, grpc_channel_arguments={"grpc.max_receive_message_length": 2000}) as (_, stubs):
         assert stubs.prediction.Predict(request(), timeout=10).outputs["y"].float_val == [3.0]
         with pytest.raises(grpc.RpcError) as caught:
             stubs.prediction.Predict(request(1000), timeout=10)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_concurrent_streams() -> None:
+def test_concurrent_streams(tmp_path: Path) -> None:
     """With one stream per connection the second call waits until the first is answered."""
+    backend = FunctionBackend()
     arguments = {"grpc.max_concurrent_streams": 1}
-    with serving(grpc_channel_arguments=arguments) as (server, stubs):
-        gate = server.model("m").hold()
+    with serving(tmp_path, backend=backend, num_run_threads=4, grpc_channel_arguments=arguments) as (
+        _,
+        stubs,
+    ):
         calls = [stubs.prediction.Predict.future(request(), timeout=30) for _ in range(2)]
-        gate.wait_until_held()
-        with pytest.raises(TimeoutError):
-            gate.wait_until_held(2, timeout_s=0.5)
-        gate.open()
+        assert backend.entered.acquire(timeout=10)
+        assert not backend.entered.acquire(timeout=0.5)
+        backend.gate.set()
         assert [list(call.result().outputs["y"].float_val) for call in calls] == [[3.0], [3.0]]
 
 
-def test_bytes_in_flight() -> None:
+def test_bytes_in_flight(tmp_path: Path) -> None:
     """A message without room is refused with RESOURCE_EXHAUSTED, and served when others are through."""
-    with serving(limits=Limits(max_inflight_bytes=6000)) as (server, stubs):
-        gate = server.model("m").hold()
+    backend = FunctionBackend()
+    with serving(tmp_path, backend=backend, limits=Limits(max_inflight_bytes=6000)) as (_, stubs):
         first = stubs.prediction.Predict.future(request(1000), timeout=30)
-        gate.wait_until_held()
+        assert backend.entered.acquire(timeout=10)
         with pytest.raises(grpc.RpcError) as caught:
             stubs.prediction.Predict(request(1000), timeout=10)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "--max_inflight_bytes" in caught.value.details()
-        gate.open()
+        backend.gate.set()
         assert len(first.result().outputs["y"].float_val) == 1000
         assert len(stubs.prediction.Predict(request(1000), timeout=10).outputs["y"].float_val) == 1000
 
 
-def test_tensor_expansion() -> None:
+def test_tensor_expansion(tmp_path: Path) -> None:
     """One value may stand for as many as the limit allows."""
-    with serving(limits=Limits(max_tensor_expansion_bytes=4000)) as (_, stubs):
+    with serving(tmp_path, limits=Limits(max_tensor_expansion_bytes=4000)) as (_, stubs):
 
         def predict(rows: int) -> int:
             one = predict_request("m", {"x": {"dtype": 1, "shape": [rows], "float_val": [2.0]}})
@@ -79,12 +83,13 @@ def test_tensor_expansion() -> None:
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_connections_over_the_limit() -> None:
+def test_connections_over_the_limit(tmp_path: Path) -> None:
     """One gRPC connection too many is not served."""
-    with serving(limits=Limits(max_connections=1)) as (server, stubs):
+    with serving(tmp_path, limits=Limits(max_connections=1)) as (server, stubs):
         stubs.prediction.Predict(request(), timeout=10)
+        assert server.grpc_port is not None
         alone = [("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(server.grpc_address, alone) as channel:
+        with grpc.insecure_channel(f"localhost:{server.grpc_port}", alone) as channel:
             call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
             with pytest.raises(grpc.RpcError) as caught:
                 call(request().SerializeToString(), timeout=2)
@@ -96,9 +101,9 @@ def test_connections_over_the_limit() -> None:
 
 
 @pytest.mark.parametrize("method", ["Profile", "Monitor", "Terminate"])
-def test_the_profiler_says_that_it_is_not_there(method: str) -> None:
+def test_the_profiler_says_that_it_is_not_there(tmp_path: Path, method: str) -> None:
     """Its calls are UNIMPLEMENTED, with a text that says what to do."""
-    with serving() as (_, stubs):
+    with serving(tmp_path) as (_, stubs):
         call = stubs.channel.unary_unary(f"/tensorflow.ProfilerService/{method}")
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=10)
@@ -106,9 +111,9 @@ def test_the_profiler_says_that_it_is_not_there(method: str) -> None:
         assert "pyserve does not offer the profiler service" in caught.value.details()
 
 
-def test_streams_do_not_hold_up_a_stop() -> None:
+def test_streams_do_not_hold_up_a_stop(tmp_path: Path) -> None:
     """Open calls and idle channels aside, a stop with nothing in flight is quick."""
-    with serving() as (server, stubs):
+    with serving(tmp_path) as (server, stubs):
         stubs.prediction.Predict(request(), timeout=10)
         stopping = threading.Thread(target=server.stop)
         stopping.start()

@@ -6,14 +6,16 @@ import http.client
 import re
 import threading
 import time
-from typing import Any
+from pathlib import Path
 
 import grpc
 import pytest
 
+from function_servers import FunctionBackend, add_version, function_server
 from grpc_calls import Stubs, predict_request
-from pyserve.errors import NotFoundError
-from pyserve.testing import ModelServer, serve
+from pyserve import Server
+from pyserve.lifecycle.monitor import State
+from pyserve.servable import ServableId
 
 PATH = "/monitoring/prometheus/metrics"
 LINE = re.compile(
@@ -21,14 +23,8 @@ LINE = re.compile(
 )
 
 
-def half_plus_two(x: Any) -> Any:
-    return {"y": x / 2 + 2}
-
-
-def ask(
-    server: ModelServer, target: str, method: str = "GET", body: bytes | None = None
-) -> tuple[int, str, str]:
-    connection = http.client.HTTPConnection(server.http_url.removeprefix("http://"), timeout=30)
+def ask(server: Server, target: str, method: str = "GET", body: bytes | None = None) -> tuple[int, str, str]:
+    connection = http.client.HTTPConnection("localhost", server.rest_port or 0, timeout=30)
     try:
         connection.request(method, target, body)
         response = connection.getresponse()
@@ -49,11 +45,17 @@ def samples(text: str) -> dict[str, str]:
     return found
 
 
-def test_counts() -> None:
+def test_counts(tmp_path: Path) -> None:
     """Each call appears where TensorFlow Serving would count it; names of no model are one label."""
-    with serve({"m": half_plus_two}, metrics_path=PATH) as server, Stubs(server.grpc_address) as stubs:
-        with pytest.raises(NotFoundError):
-            server.add_version("m", 2, NotFoundError("broken on purpose"))
+    base = add_version(tmp_path, "m")
+    with function_server({"m": base}, metrics_path=PATH) as server, Stubs(server.grpc_port or 0) as stubs:
+        # A name that only appears on disk with its mark: the poll must not find it half made.
+        staged = add_version(tmp_path, "staged", 2, mark="broken")
+        (staged / "2").rename(base / "2")
+        broken = ServableId("m", 2)
+        assert server.monitor.wait(
+            lambda: (seen := server.monitor.state(broken)) is not None and seen.state is State.END, 10
+        )
         for _ in range(3):
             stubs.prediction.Predict(predict_request("m", {"x": {"dtype": 1, "shape": [], "float_val": [1]}}))
         for name in ("bogus1", "bogus2"):
@@ -88,14 +90,15 @@ def test_counts() -> None:
             == "4"
         )
         attempts = ":tensorflow:cc:saved_model:load_attempt_count"
-        assert found[f'{attempts}{{model_path="memory://m/2",status="fail"}}'] == "1"
-        assert int(found[':tensorflow:cc:saved_model:load_latency{model_path="memory://m/2"}']) >= 0
+        assert found[f'{attempts}{{model_path="{base}/2",status="fail"}}'] == "1"
+        assert int(found[f':tensorflow:cc:saved_model:load_latency{{model_path="{base}/2"}}']) >= 0
         assert "# TYPE :tensorflow:serving:batching_session:wrapped_run_count counter\n" in text
 
 
-def test_the_path() -> None:
+def test_the_path(tmp_path: Path) -> None:
     """Any method, no query, before the API's own paths; nothing there unless it is enabled."""
-    with serve({"m": half_plus_two}, metrics_path="/v1/models/m") as server:
+    models = {"m": add_version(tmp_path, "m")}
+    with function_server(models, metrics_path="/v1/models/m") as server:
         for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
             status, content_type, text = ask(server, "/v1/models/m", method)
             assert (status, content_type) == (200, "text/plain")
@@ -107,20 +110,20 @@ def test_the_path() -> None:
         )
         assert ask(server, "/v1/models/m", "HEAD") == (200, "text/plain", "")
         assert ask(server, PATH)[:2] == (404, "text/html")
-    with serve({"m": half_plus_two}) as server:
+    with function_server(models) as server:
         assert ask(server, PATH)[:2] == (404, "text/html")
 
 
-def test_cancelled_calls_count() -> None:
+def test_cancelled_calls_count(tmp_path: Path) -> None:
     """A caller that goes away is CANCELLED, and has no latency."""
+    backend = FunctionBackend()
     with (
-        serve({"m": half_plus_two}, metrics_path=PATH) as server,
-        Stubs(server.grpc_address) as stubs,
-        server.model("m").hold() as gate,
+        function_server({"m": add_version(tmp_path, "m", mark="slow")}, backend, metrics_path=PATH) as server,
+        Stubs(server.grpc_port or 0) as stubs,
     ):
         one = predict_request("m", {"x": {"dtype": 1, "shape": [], "float_val": [1]}})
         call = stubs.prediction.Predict.future(one, timeout=30)
-        gate.wait_until_held()
+        assert backend.entered.acquire(timeout=10)
         call.cancel()
         wanted = ':tensorflow:serving:request_count{model_name="m",status="CANCELLED"}'
         deadline = time.monotonic() + 10
@@ -129,7 +132,7 @@ def test_cancelled_calls_count() -> None:
         assert not [key for key in found if "request_latency" in key]
 
 
-def test_a_large_page_is_not_made_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_page_is_not_made_on_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the page is being made, other requests are answered."""
     begun, gate = threading.Event(), threading.Event()
 
@@ -139,7 +142,7 @@ def test_a_large_page_is_not_made_on_the_loop(monkeypatch: pytest.MonkeyPatch) -
         return "done"
 
     monkeypatch.setattr("pyserve.observe.prometheus.page", page)
-    with serve({"m": half_plus_two}, metrics_path=PATH) as server:
+    with function_server({"m": add_version(tmp_path, "m")}, metrics_path=PATH) as server:
         answers: list[tuple[int, str, str]] = []
         scrape = threading.Thread(target=lambda: answers.append(ask(server, PATH)))
         scrape.start()

@@ -7,15 +7,13 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import pytest
 
+from function_servers import FunctionBackend, Wire, add_version, function_server
 from pyserve import Server
 from pyserve.config import Limits
-from pyserve.testing import ModelServer, serve
-from wire import Wire
 
 GOOD = b'{"instances": [2.0]}'
 PREDICT = b"/v1/models/m:predict"
@@ -29,20 +27,17 @@ def post(body: bytes, headers: bytes = b"", target: bytes = PREDICT, version: by
     return head + b"\r\n" + body
 
 
-def half_plus_two(x: Any) -> Any:
-    return {"y": x / 2 + 2}
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with function_server({"m": add_version(tmp_path_factory.mktemp("models"), "m")}) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serve({"m": half_plus_two}) as server:
-        yield server.server
-
-
-@pytest.fixture(scope="module")
-def cors_server() -> Iterator[Server]:
-    with serve({"m": half_plus_two}, rest_api_enable_cors_support=True) as server:
-        yield server.server
+def cors_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    models = {"m": add_version(tmp_path_factory.mktemp("models"), "m")}
+    with function_server(models, rest_api_enable_cors_support=True) as server:
+        yield server
 
 
 @pytest.mark.parametrize(
@@ -214,20 +209,17 @@ def test_targets_are_taken_as_sent(server: Server, target: bytes, status: bytes,
 # --- limits
 
 
-def limited(model: Any = half_plus_two, **limits: float) -> ModelServer:
-    return serve({"m": model}, limits=Limits(**limits))  # type: ignore[arg-type]
-
-
-def five_million(x: Any) -> Any:
-    return {"y": np.repeat(x, 5_000_000)}
+def limited(tmp_path: Path, backend: FunctionBackend | None = None, mark: str | None = None, **limits: float):  # type: ignore[no-untyped-def]
+    models = {"m": add_version(tmp_path, "m", mark=mark)}
+    return function_server(models, backend, limits=Limits(**limits))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_over_the_limit(chunked: bool) -> None:
+def test_a_body_over_the_limit(tmp_path: Path, chunked: bool) -> None:
     """413 with a JSON error that names the limit, before the body is taken in, and the connection closes."""
-    with limited(rest_api_max_body_bytes=1000) as server:
+    with limited(tmp_path, rest_api_max_body_bytes=1000) as server:
         fits = GOOD + b" " * (1000 - len(GOOD))
-        with Wire(server.server.rest_port) as wire:
+        with Wire(server.rest_port) as wire:
             wire.send(post(fits))
             assert wire.answer()[0] == b"HTTP/1.1 200 OK"
             if chunked:
@@ -239,14 +231,14 @@ def test_a_body_over_the_limit(chunked: bool) -> None:
             assert headers["connection"] == "close"
             assert headers["content-type"] == "application/json"
             assert json.loads(body)["error"].startswith("The request's body is larger than 1000 bytes")
-        with Wire(server.server.rest_port) as wire:
+        with Wire(server.rest_port) as wire:
             wire.send(post(GOOD))
             assert wire.answer()[0] == b"HTTP/1.1 200 OK"
 
 
-def test_the_inflated_size_is_an_option() -> None:
+def test_the_inflated_size_is_an_option(tmp_path: Path) -> None:
     """A gzip body may become as large as the option says, and no larger."""
-    with limited(rest_api_max_inflated_bytes=1000) as server, Wire(server.server.rest_port) as wire:
+    with limited(tmp_path, rest_api_max_inflated_bytes=1000) as server, Wire(server.rest_port) as wire:
         for size, status in ((1000, b"200"), (1001, b"400"), (50_000_000, b"400")):
             body = gzip.compress(GOOD + b" " * (size - len(GOOD)))
             wire.send(post(body, b"Content-Encoding: gzip\r\n"))
@@ -255,23 +247,23 @@ def test_the_inflated_size_is_an_option() -> None:
             assert (b"it inflates to more than 1000 bytes" in answer) == (status == b"400")
 
 
-def test_bytes_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the budget a body waits, then is answered 429 `Client Error`; when others are through it is served."""
     monkeypatch.setattr("pyserve.transport.budget.ByteBudget._wait", _waiting_a_moment())
-    with limited(max_inflight_bytes=1000) as server:
+    backend = FunctionBackend()
+    with limited(tmp_path, backend, "slow", max_inflight_bytes=1000) as server:
         large = GOOD + b" " * 700
-        with Wire(server.server.rest_port) as first, Wire(server.server.rest_port) as second:
-            gate = server.model("m").hold()
+        with Wire(server.rest_port) as first, Wire(server.rest_port) as second:
             first.send(post(large))
-            gate.wait_until_held()
+            assert backend.entered.acquire(timeout=10)
             second.send(post(large))
             line, headers, body = second.answer()
             assert line == b"HTTP/1.1 429 Client Error"
             assert headers["content-type"] == "application/json"
             assert "--max_inflight_bytes" in json.loads(body)["error"]
-            gate.open()
+            backend.gate.set()
             assert first.answer()[0] == b"HTTP/1.1 200 OK"
-        with Wire(server.server.rest_port) as third:
+        with Wire(server.rest_port) as third:
             third.send(post(large))
             assert third.answer()[0] == b"HTTP/1.1 200 OK"
             third.send(post(GOOD + b" " * 1000))
@@ -285,19 +277,19 @@ def _waiting_a_moment():  # type: ignore[no-untyped-def]
     return lambda self, count, within_s: original(self, count, 0.05)
 
 
-def test_connections_over_the_limit() -> None:
+def test_connections_over_the_limit(tmp_path: Path) -> None:
     """One connection too many is answered 503 and closed; when one goes there is room again."""
-    with limited(max_connections=2) as server:
-        first, second = Wire(server.server.rest_port), Wire(server.server.rest_port)
+    with limited(tmp_path, max_connections=2) as server:
+        first, second = Wire(server.rest_port), Wire(server.rest_port)
         for wire in (first, second):
             wire.send(post(GOOD))
             assert wire.answer()[0] == b"HTTP/1.1 200 OK"
-        with Wire(server.server.rest_port) as third:
+        with Wire(server.rest_port) as third:
             assert third.rest().startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
         first.__exit__()
         deadline = time.monotonic() + 10
         while True:
-            with Wire(server.server.rest_port) as fourth:
+            with Wire(server.rest_port) as fourth:
                 fourth.send(post(GOOD))
                 if fourth.answer()[0] == b"HTTP/1.1 200 OK":
                     break
@@ -315,32 +307,32 @@ def test_connections_over_the_limit() -> None:
     ],
     ids=["nothing", "half a head", "a request", "half a body"],
 )
-def test_silence_ends_a_connection(data: bytes, status: bytes) -> None:
+def test_silence_ends_a_connection(tmp_path: Path, data: bytes, status: bytes) -> None:
     """A connection that says nothing for too long is closed, wherever it stopped, after the answer if one is due."""
-    with limited(rest_api_idle_timeout_s=1.0) as server, Wire(server.server.rest_port) as wire:
+    with limited(tmp_path, rest_api_idle_timeout_s=1.0) as server, Wire(server.rest_port) as wire:
         wire.send(data)
         assert wire.rest().split(b"\r\n", 1)[0] == status
 
 
-def test_a_slow_model_is_not_silence() -> None:
+def test_a_slow_model_is_not_silence(tmp_path: Path) -> None:
     """While an answer is being made, a connection may be silent for as long as it takes."""
+    backend = FunctionBackend()
     with (
-        limited(rest_api_idle_timeout_s=0.5) as server,
-        Wire(server.server.rest_port) as wire,
+        limited(tmp_path, backend, "slow", rest_api_idle_timeout_s=0.5) as server,
+        Wire(server.rest_port) as wire,
     ):
-        gate = server.model("m").hold()
         wire.send(post(GOOD))
-        gate.wait_until_held()
+        assert backend.entered.acquire(timeout=10)
         time.sleep(1.2)
-        gate.open()
+        backend.gate.set()
         assert wire.answer()[0] == b"HTTP/1.1 200 OK"
 
 
-def test_an_answer_that_nobody_reads() -> None:
+def test_an_answer_that_nobody_reads(tmp_path: Path) -> None:
     """A caller that does not read its answer is cut off."""
     with (
-        limited(five_million, rest_api_idle_timeout_s=0.5) as server,
-        Wire(server.server.rest_port) as wire,
+        limited(tmp_path, mark="large", rest_api_idle_timeout_s=0.5) as server,
+        Wire(server.rest_port) as wire,
     ):
         wire.send(post(GOOD))
         time.sleep(4)  # the model and the codec, and then some silence

@@ -323,6 +323,18 @@ def test_a_body_that_is_not_taken_in() -> None:
         server.model("m").assert_called_once_with(code=Code.RESOURCE_EXHAUSTED)
 
 
+def test_the_servers_own_count() -> None:
+    """Writing requests down takes nothing from what the server itself counts."""
+    path = "/monitoring/prometheus/metrics"
+    with serve({"m": half_plus_two}, metrics_path=path) as counted:
+        assert ask(counted) == 3.0
+        assert rest(counted, "/v1/models/m:predict", "{")[0] == 400
+        with urllib.request.urlopen(counted.http_url + path, timeout=30) as page:
+            text = page.read().decode()
+    for status in ("OK", "INVALID_ARGUMENT"):
+        assert f':tensorflow:serving:request_count{{model_name="m",status="{status}"}} 1\n' in text
+
+
 # --- where it runs -----------------------------------------------------------------------------------------------
 
 

@@ -142,10 +142,6 @@ class Core:
         if self._config_file is not None:
             self._config_file.start()
 
-    def look_for_versions(self) -> None:
-        """Have the base paths looked at soon, without waiting for the next poll. Returns at once."""
-        self._source.poll_soon()
-
     def is_model(self, name: str) -> bool:
         """Whether a name is that of a model, configured or once loaded. Takes no lock."""
         return self.monitor.knows(name) or self.configuration.platform_of(name) is not None
@@ -172,6 +168,10 @@ class Core:
             else:
                 states[model.name] = waiting_for.get(model.name, "no version available")
         return states
+
+    def look_for_versions(self) -> None:
+        """Have the base paths looked at soon, without waiting for the next poll. Returns at once."""
+        self._source.poll_soon()
 
     def stop_reloads(self) -> None:
         """Take no new configuration any more, and let those go who wait for one. Returns at once."""
