@@ -126,6 +126,10 @@ class Core:
         self.configuration.begin(self._config.models)
         self._source.start()
 
+    def look_for_versions(self) -> None:
+        """Have the base paths looked at soon, without waiting for the next poll. Returns at once."""
+        self._source.poll_soon()
+
     def wait_for_first_results(self, give_up: Callable[[], bool]) -> None:
         """Block until the models have their first results, or until `give_up`; the monitor's `wake` makes it look.
 
@@ -168,10 +172,6 @@ class Core:
             else:
                 states[model.name] = waiting_for.get(model.name, "no version available")
         return states
-
-    def look_for_versions(self) -> None:
-        """Have the base paths looked at soon, without waiting for the next poll. Returns at once."""
-        self._source.poll_soon()
 
     def stop_reloads(self) -> None:
         """Take no new configuration any more, and let those go who wait for one. Returns at once."""
