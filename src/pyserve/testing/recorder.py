@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from google.protobuf.message import DecodeError
+
 from pyserve.batching.task import Task
 from pyserve.codec.predict import ModelSpec
 from pyserve.errors import Code, ServingError, Status
@@ -24,6 +26,8 @@ T = TypeVar("T")
 
 # REST's words for what gRPC calls so.
 _REST_METHODS = {"status": "GetModelStatus", "metadata": "GetModelMetadata"}
+# How far a body is inflated to look for the signature's name.
+_INFLATED_BYTES = 2**27
 
 
 class Recorder:
@@ -166,7 +170,7 @@ def _asked_by_grpc(method: str, data: bytes) -> ModelSpec:
         if method == "MultiInference":
             message = message.tasks[0]
         return ModelSpec.of(message.model_spec)
-    except Exception:  # the request is refused by whoever reads it next, with the proper text
+    except (KeyError, IndexError, DecodeError):  # refused by whoever reads it next, with the proper text
         return ModelSpec()
 
 
@@ -185,6 +189,7 @@ def _of_rest(request: HttpRequest) -> Request:
 
 def _signature_name(request: HttpRequest) -> str:
     try:
-        return str(json.loads(inflated(request)).get("signature_name", ""))
-    except Exception:  # no JSON object: likewise refused by whoever reads it next
+        return str(json.loads(inflated(request, _INFLATED_BYTES)).get("signature_name", ""))
+    except (ServingError, ValueError, AttributeError, RecursionError):
+        # No JSON object: likewise refused by whoever reads it next.
         return ""
