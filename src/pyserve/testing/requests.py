@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +15,9 @@ from pyserve.dtypes import Array, of_array
 from pyserve.errors import Code, ServingError
 from pyserve.testing.features import features
 
-T = TypeVar("T")
-
 INFERENCE = frozenset({"Predict", "Classify", "Regress", "MultiInference", "SessionRun"})
 """The methods that call a model; the others ask about it."""
 
-# REST's words for what gRPC calls so.
-_REST_METHODS = {"status": "GetModelStatus", "metadata": "GetModelMetadata"}
 _NO_ARRAYS: Mapping[str, Array] = MappingProxyType({})
 _SHOWN = 8  # elements of an array in a report
 
