@@ -53,6 +53,13 @@ class Case:
         names = [self.request.get("name"), *(task[0] for task in self.request.get("tasks", []))]
         return any(name is not None and name.startswith("tfs_") for name in names)
 
+    @property
+    def graph(self) -> str:
+        """Why only a SavedModel can show it; empty when anything can."""
+        if self.needs_testdata:
+            return "a sample model of TensorFlow Serving"
+        return "TensorFlow's text on tf.Examples" if self.message.startswith("Name: <unknown>") else ""
+
 
 def of(name: str | None = HPT, *xs: float, signature_name: str = "", **more: Any) -> dict[str, Any]:
     """A request with an example per x, or with the one example x = 1."""
@@ -414,6 +421,7 @@ def test_multi_inference(case: Case, stubs: Stubs, request: pytest.FixtureReques
         assert [spec_of(result.model_spec) for result in response.results] == case.served
 
 
+@pytest.mark.saved_model("a sample model of TensorFlow Serving")
 def test_regress_signature_by_predict(stubs: Stubs, tfs_testdata: Path) -> None:
     """The graph's element types count, not those that a SignatureDef declares: Predict takes strings here."""
     del tfs_testdata

@@ -67,6 +67,7 @@ def test_metadata_refusals(stubs: Stubs, request_: Any, code: str, message: str)
     assert failure(stubs.prediction.GetModelMetadata, request_) == (code, message)
 
 
+@pytest.mark.saved_model("compared with its file")
 def test_metadata_holds_every_signature_as_declared(stubs: Stubs) -> None:
     """The answer is the SavedModel's own map, with the type URL that clients unpack."""
     request = metadata_request("half_plus_two", ["signature_def"], version=1)

@@ -25,6 +25,7 @@ class Case:
         outputs: Alias → flat values of the typed field.
         served: (name, version, signature_name) of the answer's model spec.
         differs: The listed difference that the row shows, if any.
+        graph: Why only a SavedModel can show it, if so.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Case:
     outputs: dict[str, list[Any]] = field(default_factory=dict)
     served: tuple[str, int, str] | None = None
     differs: str = ""
+    graph: str = ""
 
 
 def x(*values: float, shape: list[int] | None = None, **tensor: Any) -> dict[str, Any]:
@@ -226,6 +228,7 @@ CASES = [
         },
         "INVALID_ARGUMENT",
         "Matrix size-incompatible: In[0]: [1,3], In[1]: [784,32]\n\t [[{{node …",
+        graph="the graph's own error",
     ),
     # --- what is checked first
     Case(

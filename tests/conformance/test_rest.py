@@ -324,13 +324,20 @@ def test_metadata(rest_address: str) -> None:
     assert answer.status == 200
     assert answer.json["model_spec"] == {"name": "half_plus_two", "signature_name": "", "version": "1"}
     signatures = answer.json["metadata"]["signature_def"]["signature_def"]
-    assert {"serving_default", "__saved_model_init_op"} <= set(signatures)
+    assert {"serving_default", "classify_x_to_y", "regress_x_to_y"} <= set(signatures)
     default = signatures["serving_default"]
     assert default["method_name"] == "tensorflow/serving/predict"
     assert default["defaults"] == {}
     assert default["inputs"]["x"]["dtype"] == "DT_FLOAT"
     assert default["inputs"]["x"]["tensor_shape"]["unknown_rank"] is False
     assert ask(rest_address, "GET", HPT + "/labels/stable/metadata").body == answer.body
+
+
+@pytest.mark.saved_model("its initialisation is a signature")
+def test_metadata_lists_the_initialisation(rest_address: str) -> None:
+    """The signature with which a SavedModel is initialised is listed with the others."""
+    answer = ask(rest_address, "GET", HPT + "/metadata")
+    assert "__saved_model_init_op" in answer.json["metadata"]["signature_def"]["signature_def"]
 
 
 def test_unknown_paths_get_a_page(rest_address: str) -> None:

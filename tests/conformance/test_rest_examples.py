@@ -26,6 +26,11 @@ class Case:
     results: Any = None
     error: str = ""
 
+    @property
+    def graph(self) -> str:
+        """Why only a SavedModel can show it; empty when anything can."""
+        return "TensorFlow's text on tf.Examples" if self.error.startswith("Name: <unknown>") else ""
+
 
 def classify(id: str, body: str, results: Any = None, *, target: str = HPT, **answer: Any) -> Case:
     return Case(

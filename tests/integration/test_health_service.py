@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from function_servers import FunctionBackend, add_version, function_server
-from pyserve import Server
+from pyserve.testing import ModelServer, serve
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -26,16 +24,21 @@ SERVER = (
 )
 
 
+def model(x: Any) -> Any:
+    return {"y": x}
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    models = {"half_plus_two": add_version(tmp_path, "half_plus_two"), "later": tmp_path / "later"}
-    with function_server(models, enable_grpc_healthcheck_service=True) as server:
+def server() -> Iterator[ModelServer]:
+    """A server with a model, and one that has no version."""
+    with serve({"half_plus_two": model, "later": model}, enable_grpc_healthcheck_service=True) as server:
+        server.remove_version("later", 1)
         yield server
 
 
 @pytest.fixture
-def stub(server: Server) -> Iterator[Any]:
-    with grpc.insecure_channel(f"localhost:{server.grpc_port}") as channel:
+def stub(server: ModelServer) -> Iterator[Any]:
+    with grpc.insecure_channel(server.grpc_address) as channel:
         yield health_pb2_grpc.HealthStub(channel)
 
 
@@ -62,13 +65,13 @@ def test_list(stub: Any) -> None:
     }
 
 
-def test_watch_follows_a_model(stub: Any, tmp_path: Path) -> None:
+def test_watch_follows_a_model(stub: Any, server: ModelServer) -> None:
     """A watch hears of a model that comes; one of a name that nobody knows says so and goes on."""
     later = stub.Watch(health_pb2.HealthCheckRequest(service="later"), timeout=30)
     nobody = stub.Watch(health_pb2.HealthCheckRequest(service="nope"), timeout=30)
     assert next(later).status == NOT_SERVING
     assert next(nobody).status == SERVICE_UNKNOWN
-    add_version(tmp_path, "later")
+    server.add_version("later", 1, model)
     assert next(later).status == SERVING
     later.cancel()
     nobody.cancel()
@@ -76,16 +79,14 @@ def test_watch_follows_a_model(stub: Any, tmp_path: Path) -> None:
     assert check(stub, "later") == SERVING
 
 
-def test_draining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draining(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is about to stop says NOT_SERVING while it still answers, and ends watches when it closes."""
     # Nothing but the server itself ends the watches within the time of this test.
     monkeypatch.setattr("pyserve.transport.grpc_server._FAREWELL_S", 30.0)
-    backend = FunctionBackend()
-    models = {"m": add_version(tmp_path, "m")}
     settings = {"enable_grpc_healthcheck_service": True, "drain_delay_s": 0.5, "drain_timeout_s": 25.0}
     with (
-        function_server(models, backend, **settings) as server,
-        grpc.insecure_channel(f"localhost:{server.grpc_port}") as channel,
+        serve({"m": model}, **settings) as server,
+        grpc.insecure_channel(server.grpc_address) as channel,
     ):
         stub = health_pb2_grpc.HealthStub(channel)
         watches = {
@@ -105,11 +106,11 @@ def test_draining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not stopping.is_alive()
 
 
-def test_the_service_is_off_by_default(tmp_path: Path) -> None:
+def test_the_service_is_off_by_default() -> None:
     """Without the flag there is no health service."""
     with (
-        function_server({"m": add_version(tmp_path, "m")}) as server,
-        grpc.insecure_channel(f"localhost:{server.grpc_port}") as channel,
+        serve({"m": model}) as server,
+        grpc.insecure_channel(server.grpc_address) as channel,
     ):
         with pytest.raises(grpc.RpcError) as caught:
             check(health_pb2_grpc.HealthStub(channel), "")

@@ -24,7 +24,7 @@ ROWS = [
 # Below everything: names that carry no logic, and the lazily resolved package itself.
 ANYWHERE = {""}
 # Within a row, and in a fixed order, these may look at each other.
-SAME_ROW_ALLOWED = {("servable", "dtypes"), ("observe", "errors")}
+SAME_ROW_ALLOWED = {("servable", "dtypes"), ("observe", "errors"), ("pytest_plugin", "testing")}
 
 
 def part_of(module: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from pyserve.codec.signature_def import signature_def_map
-from pyserve.dtypes import Array
+from pyserve.dtypes import Array, DType
 from pyserve.errors import InternalError, ServingError
 from pyserve.servable import DEFAULT_SIGNATURE, PREDICT_METHOD, Signature, TensorSpec
 
-Function = Callable[..., Mapping[str, Array]]
+Function = Callable[..., Mapping[str, Any]]
+"""Keyword arrays → a mapping from alias to array, or to what numpy makes one of."""
 
 
 class FunctionServable:
@@ -45,14 +47,46 @@ class FunctionServable:
             raise
         except Exception as error:
             raise InternalError(f"{type(error).__name__}: {error}") from error
-        declared = self.signatures[signature_key].outputs
-        missing = [alias for alias in outputs if alias not in results]
-        if missing:
-            raise InternalError(f"The function did not return the output {missing[0]}")
-        return {alias: np.asarray(results[alias], declared[alias].dtype.numpy) for alias in outputs}
+        return as_outputs(results, self.signatures[signature_key], outputs)
 
     def unload(self) -> None:
         self._functions = {}
+
+
+def as_outputs(results: Mapping[str, Any], signature: Signature, wanted: Sequence[str]) -> dict[str, Array]:
+    """What a function gave as the arrays that its signature declares.
+
+    Args:
+        results: By alias: arrays, or what numpy makes one of; texts become UTF-8.
+        signature: Declares the outputs.
+        wanted: Aliases to answer with, each declared.
+
+    Raises:
+        InternalError: An output is missing, or cannot be had in its declared dtype.
+    """
+    if not isinstance(results, Mapping):
+        raise InternalError(
+            f"The function returned a {type(results).__name__}, expected a mapping from output to array"
+        )
+    missing = [alias for alias in wanted if alias not in results]
+    if missing:
+        raise InternalError(f"The function did not return the output {missing[0]}")
+    return {alias: _as_array(alias, results[alias], signature.outputs[alias].dtype) for alias in wanted}
+
+
+def _as_array(alias: str, value: Any, dtype: DType) -> Array:
+    try:
+        array = np.asarray(value, dtype.numpy)
+    except (TypeError, ValueError) as error:
+        raise InternalError(f"The output {alias} cannot be converted to {dtype.name}: {error}") from error
+    return as_bytes(array) if dtype.is_string else array
+
+
+def as_bytes(texts: Array) -> Array:
+    """An array of `str` and `bytes` as a string tensor: an object array of `bytes`."""
+    found = np.empty(texts.size, np.object_)
+    found[:] = [text.encode() if isinstance(text, str) else text for text in texts.flat]
+    return found.reshape(texts.shape)
 
 
 def predict_signature(

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from pyserve.config import ModelConfig, ModelSelection, Unlisted
 from pyserve.errors import DeadlineExceededError, UnavailableError
+from pyserve.lifecycle.base_path import found_versions
 from pyserve.lifecycle.manager import Manager
 from pyserve.lifecycle.monitor import Monitor
 from pyserve.lifecycle.reload import (
@@ -31,7 +32,7 @@ from pyserve.lifecycle.reload import (
     judge_reload,
     judge_start,
 )
-from pyserve.lifecycle.source import FileSystemSource, versions_on_disk
+from pyserve.lifecycle.source import FileSystemSource
 from pyserve.lifecycle.startup import Outcome, Verdict, has_failed
 from pyserve.lifecycle.versions import AspiredVersion
 from pyserve.servable import ServableId
@@ -62,7 +63,7 @@ class Configuration:
         monitor: Monitor,
         *,
         any_new_label: bool = False,
-        on_disk: Callable[[ModelConfig], frozenset[int]] = versions_on_disk,
+        on_disk: Callable[[ModelConfig], frozenset[int]] = found_versions,
     ) -> None:
         self._source = source
         self._manager = manager

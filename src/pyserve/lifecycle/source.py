@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from types import MappingProxyType
 
-from pyserve.config import LoadOptions, ModelConfig, Specific
-from pyserve.errors import Code, Status, error_for
+from pyserve.config import LoadOptions, ModelConfig
+from pyserve.errors import Code, Status
+from pyserve.lifecycle.base_path import ListChildren, access_status, children_on_disk
 from pyserve.lifecycle.completeness import Completeness, Snapshot, take_snapshot
-from pyserve.lifecycle.versions import AspiredVersion, Finding, choose, choose_versions, with_kept
+from pyserve.lifecycle.versions import AspiredVersion, Finding, choose, with_kept
 from pyserve.lifecycle.watch import Watcher
 from pyserve.servable import ServableId
 
@@ -54,6 +54,7 @@ class FileSystemSource:
             that takes longer is followed by the next at once. 0: one poll after `start` and one after each
             `set_models`, with every version counting as complete. Negative: no poll at all.
             `incomplete_version_wait_s`: see `Completeness`.
+        list_children: What is there under a model's base path. Asked on the polling thread.
         on_poll: Called after each poll, when the findings are up to date; must not block.
         clock: Seconds on a monotonic clock.
     """
@@ -64,6 +65,7 @@ class FileSystemSource:
         incomplete_reason: IncompleteReason,
         options: LoadOptions,
         *,
+        list_children: ListChildren = children_on_disk,
         on_poll: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,6 +73,7 @@ class FileSystemSource:
         self._incomplete_reason = incomplete_reason
         self._period_s = options.file_system_poll_wait_seconds
         self._incomplete_wait_s = options.incomplete_version_wait_s
+        self._list_children = list_children
         self._on_poll = on_poll
         self._clock = clock
         self._watcher = Watcher(self._on_change)
@@ -114,6 +117,12 @@ class FileSystemSource:
                 self._emit(name, ())
             same = {model.name for model in models if before.get(model.name) == model.base_path}
             self._findings = MappingProxyType({n: f for n, f in self._findings.items() if n in same})
+            self._poll_at = self._clock()
+            self._lock.notify_all()
+
+    def poll_soon(self) -> None:
+        """Have the thread poll without waiting for the period to end. Returns at once."""
+        with self._lock:
             self._poll_at = self._clock()
             self._lock.notify_all()
 
@@ -232,7 +241,7 @@ class FileSystemSource:
     def _look(self, model: ModelConfig, warn: bool) -> tuple[Finding, tuple[AspiredVersion, ...] | None]:
         """What there is of one model; no versions (None) when its base path says nothing."""
         try:
-            children = _children(model)
+            children = self._list_children(model)
         except (OSError, ValueError) as error:
             if warn:
                 _log.error(
@@ -282,20 +291,6 @@ class FileSystemSource:
         self._arriving[name] = still
         self._as_is[name] = as_is
         return tuple(versions)
-
-
-def versions_on_disk(model: ModelConfig) -> frozenset[int]:
-    """The versions that a poll would find and choose for a model now, complete or not.
-
-    Raises:
-        ServingError: NOT_FOUND when the base path is missing, another code when it cannot be listed.
-    """
-    try:
-        children = _children(model)
-    except (OSError, ValueError) as error:
-        status = _access_status(model, error)
-        raise error_for(status.code, status.message) from error
-    return frozenset(version for version, _ in choose_versions(children, model.version_policy))
 
 
 class _Arrival:
@@ -360,33 +355,6 @@ def _ask(lacks: _Lacks, path: str) -> str | None:
         return f"{type(error).__name__}: {error}"
 
 
-def _children(model: ModelConfig) -> list[str]:
-    """Names of the base path's children; without listing it when all specific versions are there by name.
-
-    Raises:
-        OSError: The base path is missing or cannot be listed.
-    """
-    base = Path(model.base_path)
-    if isinstance(model.version_policy, Specific) and model.version_policy.versions:
-        wanted = [str(version) for version in model.version_policy.versions]
-        if all((base / child).exists() for child in wanted):
-            return wanted
-    return [child.name for child in base.iterdir()]
-
-
 def _access_error(model: ModelConfig, error: OSError | ValueError) -> str | Status:
-    status = _access_status(model, error)
+    status = access_status(model, error)
     return status.message if status.code is Code.NOT_FOUND else status
-
-
-def _access_status(model: ModelConfig, error: OSError | ValueError) -> Status:
-    path = model.base_path
-    if isinstance(error, FileNotFoundError):
-        where = f"Could not find base path {path} for servable {model.name}"
-        return Status(Code.NOT_FOUND, f"{where} with error NOT_FOUND: {path} not found")
-    codes: dict[type[Exception], Code] = {
-        PermissionError: Code.PERMISSION_DENIED,
-        NotADirectoryError: Code.FAILED_PRECONDITION,
-    }
-    text = getattr(error, "strerror", None) or str(error)
-    return Status(codes.get(type(error), Code.UNKNOWN), f"{path}; {text}")

@@ -7,6 +7,7 @@ files ─► source ─► manager ─► loader ─► servable ◄─ router �
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -20,6 +21,7 @@ from pyserve.inference.prediction_service import PredictionService
 from pyserve.inference.router import Router
 from pyserve.inference.warmup import WarmUp
 from pyserve.inference.warmup_file import Replayed
+from pyserve.lifecycle.base_path import ListChildren, children_on_disk, found_versions
 from pyserve.lifecycle.config_file import ConfigFile
 from pyserve.lifecycle.configuration import Configuration
 from pyserve.lifecycle.loader import Loader
@@ -66,6 +68,7 @@ class Core:
         backend: What loads it.
         monitor: Hears every change of state.
         platforms: What loads the models of these platforms instead of `backend`.
+        list_children: Where versions are found.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Core:
         backend: Backend,
         monitor: Monitor,
         platforms: Mapping[str, Backend] | None = None,
+        list_children: ListChildren = children_on_disk,
     ) -> None:
         self._config = config
         self._backend = backend
@@ -90,13 +94,18 @@ class Core:
         self._batching.close_when_gone(monitor)
         self.manager = Manager(self._make_loader, self.monitor, config.load, prepare=self._prepare)
         self._source = FileSystemSource(
-            self.manager.aspire, self._incomplete_reason, config.load, on_poll=self.monitor.wake
+            self.manager.aspire,
+            self._incomplete_reason,
+            config.load,
+            list_children=list_children,
+            on_poll=self.monitor.wake,
         )
         self.configuration = Configuration(
             self._source,
             self.manager,
             self.monitor,
             any_new_label=config.allow_version_labels_for_unavailable_models,
+            on_disk=functools.partial(found_versions, list_children=list_children),
         )
         self._config_file: ConfigFile | None = None
         if config.model_config_file and config.model_config_file_poll_wait_seconds > 0:
@@ -120,6 +129,10 @@ class Core:
         self.manager.start()
         self.configuration.begin(self._config.models)
         self._source.start()
+
+    def look_for_versions(self) -> None:
+        """Have the base paths looked at soon, without waiting for the next poll. Returns at once."""
+        self._source.poll_soon()
 
     def wait_for_first_results(self, give_up: Callable[[], bool]) -> None:
         """Block until the models have their first results, or until `give_up`; the monitor's `wake` makes it look.

@@ -25,6 +25,7 @@ from pyserve.transport.metering import MeteredRest, Metering
 from pyserve.transport.metrics_page import WithMetricsPage
 from pyserve.transport.reload_method import reload_handler
 from pyserve.transport.rest import RestApi
+from pyserve.transport.tap import Tap
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class FrontEnd:
         core: Answers for the models.
         readiness: For `/readyz`.
         welcome: Whether requests are welcome, for the health service.
+        tap: Sees the requests for models.
 
     Attributes:
         grpc_port, rest_port, admin_port: Where it listens; None while it does not.
@@ -54,6 +56,7 @@ class FrontEnd:
         core: Core,
         readiness: Callable[[], Readiness],
         welcome: Callable[[], bool],
+        tap: Tap | None = None,
     ) -> None:
         self._config = config
         self._loop = asyncio.get_running_loop()
@@ -76,6 +79,8 @@ class FrontEnd:
         handlers[tfs_methods.RELOAD_CONFIG] = reload_handler(
             core.configuration, core.monitor, config.platform_names, read_metric=core.metrics.registry.read
         )
+        if tap is not None:
+            handlers = tap.handlers(handlers)
         self._health: HealthService | None = None
         self._forget_states: Callable[[], None] = lambda: None
         if config.enable_grpc_healthcheck_service:
@@ -118,7 +123,8 @@ class FrontEnd:
                 idle_timeout_s=limits.rest_api_idle_timeout_s,
             )
 
-        self._rest = http_server(MeteredRest(rest, metering))
+        metered: HttpApi = MeteredRest(rest, metering)
+        self._rest = http_server(metered if tap is None else tap.rest(metered))
         self._admin = http_server(admin)
         self.grpc_port: int | None = None
         self.rest_port: int | None = None

@@ -13,17 +13,20 @@ import asyncio
 import enum
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from pyserve.config import PlatformOptions, ServerConfig
+from pyserve.config import ModelConfig, PlatformOptions, ServerConfig
 from pyserve.errors import CancelledError, DeadlineExceededError, FailedPreconditionError, ServingError
+from pyserve.lifecycle.base_path import ListChildren, children_on_disk
 from pyserve.lifecycle.monitor import Monitor
 from pyserve.lifecycle.startup import result_of
 from pyserve.server.core import AVAILABLE, Backend, Core
 from pyserve.server.front_end import FrontEnd
 from pyserve.transport.admin import Readiness
+from pyserve.transport.tap import Tap
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +57,22 @@ class Server:
     Args:
         config: What to serve and how. Port 0 takes a free port.
         backend: What loads models; by default the SavedModel backend, which imports TensorFlow when it starts.
+        list_children: Where versions are found; by default on disk.
+        tap: Sees the requests for models.
     """
 
-    def __init__(self, config: ServerConfig, backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        backend: Backend | None = None,
+        *,
+        list_children: ListChildren = children_on_disk,
+        tap: Tap | None = None,
+    ) -> None:
         self._config = config
         self._backend = backend
+        self._list_children = list_children
+        self._tap = tap
         self.monitor = Monitor()  # states of all versions; live while the server runs
         self._core: Core | None = None
         self._front_end: FrontEnd | None = None
@@ -159,27 +173,60 @@ class Server:
             FailedPreconditionError: The server is not running, or has stopped meanwhile; or every version of the
                 model has failed, and with what.
         """
-        core = self._core
+        core = self._running_core()
 
         def failed() -> bool:
             result = result_of(self.monitor.versions(name))
             return result is not None and not result.status.ok
 
         def over() -> bool:
-            return self._has_stopped() or failed() or bool(core and core.manager.available_versions(name))
+            return self._has_stopped() or failed() or bool(core.manager.available_versions(name))
 
-        if core is None or self._has_stopped():
-            raise FailedPreconditionError("The server is not running")
         if not self.monitor.wait(over, timeout_s):
             raise DeadlineExceededError(f"No version of model {name} became available within {timeout_s} s")
         if core.manager.available_versions(name):
             return
-        if self._has_stopped():
-            raise FailedPreconditionError("The server is not running")
+        self._running_core()
         newest = self.monitor.versions(name)[0]
         raise FailedPreconditionError(
             f"Model {name} cannot be loaded: version {newest.id.version}: {newest.status}"
         )
+
+    @property
+    def models(self) -> tuple[ModelConfig, ...]:
+        """The models configured now.
+
+        Raises:
+            FailedPreconditionError: The server is not running.
+        """
+        return self._running_core().configuration.in_force.listed
+
+    def look_for_versions(self) -> None:
+        """Have the base paths looked at now, without waiting for the next poll. Returns at once.
+
+        Raises:
+            FailedPreconditionError: The server is not running.
+        """
+        self._running_core().look_for_versions()
+
+    def reload(self, models: Sequence[ModelConfig], timeout_s: float | None = None) -> None:
+        """Serve these models from now on, by the rules of a reload; returns when those that are new are available.
+
+        Raises:
+            ServingError: The list was refused, and nothing has changed; or a new model, or the version of a new
+                label, did not become available.
+            DeadlineExceededError: It took longer than `timeout_s` seconds; the list is in force nevertheless.
+            FailedPreconditionError: The server is not running.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if not self._running_core().configuration.apply(tuple(models), deadline).wait(deadline):
+            raise DeadlineExceededError(f"The models did not become available within {timeout_s} s")
+
+    def _running_core(self) -> Core:
+        core = self._core
+        if core is None or self._has_stopped():
+            raise FailedPreconditionError("The server is not running")
+        return core
 
     def _has_stopped(self) -> bool:
         return self.phase is Phase.STOPPED
@@ -227,8 +274,9 @@ class Server:
             self._backend or _backend(config.platform(None)),
             self.monitor,
             {name: _backend(options) for name, options in described.items()},
+            self._list_children,
         )
-        front_end = FrontEnd(config, core, self.readiness, lambda: self.phase is Phase.SERVING)
+        front_end = FrontEnd(config, core, self.readiness, lambda: self.phase is Phase.SERVING, self._tap)
         self._core, self._front_end = core, front_end
         self.phase = Phase.STARTING
         try:

@@ -158,12 +158,12 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
         answer, in_flight, holding = self._dispatcher.answer, self._in_flight, self._budget.holding
 
         async def behaviour(data: bytes, context: _Context) -> bytes:
-            if self._turn_away:
-                self._turned_away += 1
-                await context.abort(grpc.StatusCode.UNAVAILABLE, SHUTTING_DOWN)
-            remaining_s: float | None = context.time_remaining()
-            deadline = None if remaining_s is None else time.monotonic() + remaining_s
             try:
+                if self._turn_away:
+                    self._turned_away += 1
+                    raise UnavailableError(SHUTTING_DOWN)
+                remaining_s: float | None = context.time_remaining()
+                deadline = None if remaining_s is None else time.monotonic() + remaining_s
                 with in_flight, holding() as held:
                     held.take(len(data))
                     return await answer(functools.partial(handler, data, deadline), len(data))
@@ -173,8 +173,13 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
                 logger.exception("A gRPC handler failed")
                 status = Status.of(error)
             # Outside of the handlers: abort() raises.
-            await context.abort(_GRPC_CODES[status.code], grpc_message(status.message))
-            raise AssertionError("abort() returned")
+            try:
+                await context.abort(_GRPC_CODES[status.code], grpc_message(status.message))
+                raise AssertionError("abort() returned")
+            finally:
+                # The context keeps the error, whose traceback keeps this frame: without this line they, and the
+                # request's data and grpcio's threads with them, would wait for the cyclic collector.
+                del context
 
         return behaviour
 
@@ -199,6 +204,9 @@ class GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
                 status = Status.of(error)
             finally:
                 self._streaming.discard(task)
-            await context.abort(_GRPC_CODES[status.code], grpc_message(status.message))
+            try:
+                await context.abort(_GRPC_CODES[status.code], grpc_message(status.message))
+            finally:
+                del context  # as above
 
         return behaviour

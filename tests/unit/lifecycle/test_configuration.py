@@ -21,10 +21,11 @@ from pyserve.errors import (
     UnknownError,
 )
 from pyserve.inference.router import Router
+from pyserve.lifecycle.base_path import found_versions
 from pyserve.lifecycle.config_file import ConfigFile
 from pyserve.lifecycle.configuration import Configuration
 from pyserve.lifecycle.monitor import ServableState, State
-from pyserve.lifecycle.source import FileSystemSource, versions_on_disk
+from pyserve.lifecycle.source import FileSystemSource
 from pyserve.servable import ServableId
 
 
@@ -230,7 +231,7 @@ def test_a_poll_during_a_decision_counts(site: Site) -> None:
         if (site.root / "a" / "1").exists():
             (site.root / "a" / "1").rmdir()
             site.source.poll_once()
-        return versions_on_disk(model)
+        return found_versions(model)
 
     site.configuration = Configuration(site.source, site.stage.manager, site.monitor, on_disk=on_disk)
     gate = site.gate("a", 3)
@@ -249,7 +250,7 @@ def test_a_version_that_comes_during_a_decision_is_bound(site: Site) -> None:
     def on_disk(model: ModelConfig) -> frozenset[int]:
         gate.set()
         site.until(lambda: site.available("a") == [1, 2] and site.applied("a") == [1, 2])
-        return versions_on_disk(model)
+        return found_versions(model)
 
     site.configuration = Configuration(site.source, site.stage.manager, site.monitor, on_disk=on_disk)
     site.begin(site.model("a"))

@@ -14,7 +14,8 @@ from lifecycle_fakes import LIMIT_S
 from pyserve.config import All, LoadOptions, ModelConfig, Specific, VersionPolicy
 from pyserve.errors import FailedPreconditionError, NotFoundError
 from pyserve.lifecycle import source as source_module
-from pyserve.lifecycle.source import FileSystemSource, versions_on_disk
+from pyserve.lifecycle.base_path import found_versions
+from pyserve.lifecycle.source import FileSystemSource
 from pyserve.lifecycle.versions import AspiredVersion, Finding
 
 Emission = tuple[str, tuple[tuple[int, str, bool], ...]]
@@ -431,13 +432,13 @@ def test_kept_versions_stay_as_they_are(poller: Poller) -> None:
     assert poller.source.emission("m") == ()
 
 
-def test_versions_on_disk(poller: Poller) -> None:
+def test_found_versions(poller: Poller) -> None:
     """The policy's choice without a poll; a base path that cannot be listed is an error with its code."""
     poller.add("m/1", "m/2")
     (poller.root / "file").write_bytes(b"")
-    assert versions_on_disk(poller.model("m")) == {1, 2}
-    assert versions_on_disk(poller.model("m", Specific((2, 9)))) == {2}
+    assert found_versions(poller.model("m")) == {1, 2}
+    assert found_versions(poller.model("m", Specific((2, 9)))) == {2}
     with pytest.raises(NotFoundError, match=r"Could not find base path .*/gone for servable gone with error"):
-        versions_on_disk(poller.model("gone"))
+        found_versions(poller.model("gone"))
     with pytest.raises(FailedPreconditionError, match="Not a directory"):
-        versions_on_disk(poller.model("file"))
+        found_versions(poller.model("file"))
