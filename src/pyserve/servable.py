@@ -178,6 +178,21 @@ class RunsTensors(Protocol):
         ...
 
 
+@runtime_checkable
+class Replicated(Protocol):
+    """What a servable may be beyond `Servable`: several that answer alike, of which each run takes one."""
+
+    @property
+    def replicas(self) -> Sequence[Servable]:
+        """All of them, at least one. They may be run by themselves; the whole unloads them."""
+        ...
+
+
+def replicas_of(servable: Servable) -> Sequence[Servable]:
+    """What has to be run to have run all of a servable: its replicas, or itself."""
+    return servable.replicas if isinstance(servable, Replicated) else (servable,)
+
+
 class ServableHandle:
     """A short right to use a servable; the version is not unloaded before every handle was released.
 

@@ -9,7 +9,6 @@ without.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 
@@ -20,7 +19,16 @@ from pyserve.dtypes import Array
 from pyserve.errors import ServingError
 from pyserve.inference.warmup_file import Replayed, replay_file
 from pyserve.inference.warmup_replay import Target, replay
-from pyserve.servable import CLASSIFY_METHOD, REGRESS_METHOD, Servable, ServableId, Signature, TensorSpec
+from pyserve.protos import tfs
+from pyserve.servable import (
+    CLASSIFY_METHOD,
+    REGRESS_METHOD,
+    Servable,
+    ServableId,
+    Signature,
+    TensorSpec,
+    replicas_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +40,8 @@ BatchSizes = Callable[[ServableId, str], Sequence[int]]
 
 
 class WarmUp:
-    """What happens to a version between its load and AVAILABLE; a `prepare` of the life cycle. Thread-safe.
+    """What happens to a version, every replica of it, between its load and AVAILABLE; a `prepare` of the life cycle.
+    Thread-safe.
 
     Args:
         from_file: Replay the version's recorded requests (`--enable_model_warmup`).
@@ -71,12 +80,20 @@ class WarmUp:
             ServingError: A recorded request failed, or the file is damaged.
         """
         if self._from_file:
-            target = Target(id, servable, self._check_method_name, self._run)
-            run = functools.partial(replay, target)
-            if replay_file(path, run, iterations=self._iterations, on_replayed=self._on_replayed):
+            targets = [
+                Target(id, replica, self._check_method_name, self._run) for replica in replicas_of(servable)
+            ]
+
+            def replay_on_all(log: tfs.PredictionLog) -> None:
+                for target in targets:
+                    replay(target, log)
+
+            if replay_file(path, replay_on_all, iterations=self._iterations, on_replayed=self._on_replayed):
                 return
         if self._from_signature:
-            warm_up(id, path, servable, self._batch_sizes(id, path))
+            batch_sizes = self._batch_sizes(id, path)
+            for replica in replicas_of(servable):
+                warm_up(id, path, replica, batch_sizes)
 
 
 def warm_up(id: ServableId, path: str, servable: Servable, batch_sizes: Sequence[int] = (1,)) -> None:
