@@ -19,6 +19,7 @@ import pytest
 from pyserve.backends.saved_model import SavedModelServable
 from pyserve.backends.tflite import TfLiteBackend, TfLiteServable
 from pyserve.config import TensorFlowOptions, TfLiteOptions
+from pyserve.device_map import DeviceMap
 from pyserve.errors import Code, ServingError
 from pyserve.servable import Servable, ServableId
 from servers import ServerProcess
@@ -267,6 +268,17 @@ def test_damaged_files(
     with pytest.raises(ServingError, match=text) as caught:
         serve(damage(several))
     assert caught.value.code is code
+
+
+def test_devices(several: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A model that has a place in the device map is served on the CPU, and the log says so."""
+    file = tmp_path / "model.tflite"
+    file.write_bytes(several)
+    options, devices = TfLiteOptions(prefer_tflite_model=True), DeviceMap({"m": ("GPU:0",)})
+    backend = TfLiteBackend(options, TensorFlowOptions(), devices)
+    for name, said in (("other", False), ("m", True)):
+        backend.make_loader(ServableId(name, 1), str(tmp_path)).load().unload()
+        assert (f"device_map has no effect on {file}: TensorFlow Lite runs on the CPU" in caplog.text) == said
 
 
 def test_foreign_operations(tf: Any, serve: Load, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which replica takes the next run, and that all of them are warmed up and unloaded."""
+"""Which replica takes the next run, and that all of them are unloaded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pyserve import dtypes
 from pyserve.backends.saved_model.replicas import ReplicatedServable, least_loaded
 from pyserve.dtypes import Array
 from pyserve.errors import InternalError
-from pyserve.inference.warmup import WarmUp
-from pyserve.servable import OutputOf, ServableId, Signature, TensorSpec, replicas_of
+from pyserve.servable import OutputOf, Signature, TensorSpec, replicas_of
 
 
 @pytest.mark.parametrize(
@@ -125,12 +124,11 @@ def test_runs_go_where_the_least_is_under_way() -> None:
     assert [replica.runs for replica in replicas] == [3, 4, 4]
 
 
-def test_every_replica_is_warmed_up() -> None:
-    """The warm-up runs each replica, not the whole as often."""
+def test_the_replicas_are_known() -> None:
+    """Whoever must run all of them, as the warm-up does, finds them; a plain servable is its only one."""
     replicas, servable = three()
     assert replicas_of(servable) == tuple(replicas)
-    WarmUp()(ServableId("m", 1), "/m/1", servable)
-    assert [replica.runs for replica in replicas] == [1, 1, 1]
+    assert replicas_of(replicas[0]) == (replicas[0],)
 
 
 def test_every_replica_is_unloaded() -> None:

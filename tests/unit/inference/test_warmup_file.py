@@ -217,3 +217,26 @@ def test_zeros_for_each_batch_size(tmp_path: Path) -> None:
     assert warmed(WarmUp(from_signature=False), tmp_path) == []
     sizes = WarmUp(batch_sizes=lambda id, path: (1, 4, 8))
     assert warmed(sizes, tmp_path) == [("zeros", 1), ("zeros", 4), ("zeros", 8)]
+
+
+class Replicated(Servable):
+    """Two that stand behind one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replicas = (Servable(), Servable())
+
+
+@pytest.mark.parametrize(("from_file", "ran"), [(True, [("0", 0), ("1", 0)]), (False, [("zeros", 1)])])
+def test_every_replica_is_warmed_up(
+    write: Callable[..., Path], from_file: bool, ran: list[tuple[str, int]]
+) -> None:
+    """Each replica runs everything once, at the whole's own choice nothing; the file is read, and counted, once."""
+    path, servable, replayed = write([log(0), log(1)]), Replicated(), list[Replayed]()
+    servable.signatures = {}
+    for replica in servable.replicas:
+        replica.signatures = {**replica.signatures, "1": replica.signatures["0"]}
+    WarmUp(from_file=from_file, on_replayed=replayed.append)(ServableId("m", 1), str(path), servable)
+    assert servable.ran == []
+    assert [replica.ran for replica in servable.replicas] == [ran, ran]
+    assert [count.records for count in replayed] == ([2] if from_file else [])
