@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +97,13 @@ def test_unknown_models(models: tuple[str, ...], named: str) -> None:
         ServerConfig(models=tuple(ModelConfig(name, "/m") for name in models), device_map=placed)
     assert caught.value.message == f"device_map: there is no model resnet; the models are {named}"
     assert ServerConfig(device_map=placed).device_map is placed
+
+
+def test_the_page() -> None:
+    """docs/devices.md says the same thing once as a flag and once in code."""
+    page = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+    (flag,) = re.findall("--device_map='(.*)'", page)
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    made: dict[str, ServerConfig] = {}
+    exec(code, made)
+    assert made["config"].device_map.of("resnet") == DeviceMap.parse(flag).of("resnet") == ("GPU:0", "GPU:1")

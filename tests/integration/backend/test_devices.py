@@ -14,6 +14,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pyserve.cli.configure import server_config
 from pyserve.codec.session_config import parse_session_config
 from pyserve.config import TensorFlowOptions
 from pyserve.errors import DeadlineExceededError, FailedPreconditionError, InvalidArgumentError, ServingError
+from pyserve.inference.warmup import zeros_for
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "models"
 KEY = "serving_default"
@@ -122,8 +124,6 @@ def test_string_inputs_stay_on_the_cpu(load_on: LoadOn, words: Path) -> None:
 )
 def test_the_answers_are_the_same(load_on: LoadOn, name: str) -> None:
     """Every example model, those of TensorFlow 1 with reference variables included, answers alike on each replica."""
-    from pyserve.inference.warmup import zeros_for
-
     path = EXAMPLES / name / "1"
     plain, replicated = load_on(path), load_on(path, "CPU:1", "CPU:2")
     assert isinstance(replicated, ReplicatedServable)
@@ -363,12 +363,10 @@ def served(tmp_path: Path, device_map: str) -> Server:
         "max_num_load_retries": 0,
         "port": 0,
         "grpc_socket_path": str(tmp_path / "grpc"),
-        "rest_api_port": 1,
         "host": "127.0.0.1",
     }
-    from dataclasses import replace
-
-    return Server(replace(server_config(flags, lambda path: Path(path).read_text()), rest_api_port=0))
+    config = server_config(flags, lambda path: Path(path).read_text())
+    return Server(replace(config, rest_api_port=0))
 
 
 def test_a_server_with_a_device_map(tf: Any, tmp_path: Path) -> None:
