@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -117,11 +120,45 @@ def test_runs_go_where_the_least_is_under_way() -> None:
     assert inner == [[1, 2, 2]]
     replicas[1].fails = replicas[2].fails = True
     for _ in range(6):
-        try:
+        with suppress(InternalError):
             servable.run("s", INPUTS, ["y"])
-        except InternalError:
-            continue
     assert [replica.runs for replica in replicas] == [3, 4, 4]
+
+
+def test_many_threads() -> None:
+    """Eight runs under way on four replicas are two on each, round after round, whether they fail or not."""
+    rounds, all_under_way = 100, threading.Barrier(8, timeout=60)
+
+    class Crowded(Replica):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = threading.Lock()
+            self.inside = self.most = 0
+            self.during = self.meet
+
+        def meet(self) -> None:
+            with self.lock:
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+            try:
+                all_under_way.wait()
+            finally:
+                with self.lock:
+                    self.inside -= 1
+
+    replicas = [Crowded() for _ in range(4)]
+    replicas[3].fails = True
+    servable = ReplicatedServable(replicas)  # type: ignore[arg-type]
+
+    def work() -> None:
+        for _ in range(rounds):
+            with suppress(InternalError):
+                servable.run("s", INPUTS, ["y"])
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(work) for _ in range(8)]:
+            done.result()
+    assert [replica.most for replica in replicas] == [2] * 4
 
 
 def test_the_replicas_are_known() -> None:
