@@ -352,14 +352,22 @@ def test_a_replica_that_fails_takes_the_others_along(tf: Any, tmp_path: Path) ->
     SavedModelLoader(str(path), OPTIONS, ["CPU:1"]).load().unload()
 
 
-def served(tmp_path: Path, device_map: str) -> Server:
-    file = tmp_path / "session"
-    file.write_text(FOUR_CPUS)
+PLATFORMS = f"""
+platform_configs {{ key: "tensorflow" value {{ source_adapter_config {{
+  [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig] {{
+    legacy_config {{ session_config {{ {FOUR_CPUS} }} }} }} }} }} }}
+"""
+
+
+def served(tmp_path: Path, device_map: str, flag: str, text: str) -> Server:
+    """A server of the model `mlp`, which has four CPUs by what a file says."""
+    file = tmp_path / "config"
+    file.write_text(text)
     flags = {
         "model_name": "mlp",
         "model_base_path": str(EXAMPLES / "mlp"),
         "device_map": device_map,
-        "tensorflow_session_config_file": str(file),
+        flag: str(file),
         "max_num_load_retries": 0,
         "port": 0,
         "grpc_socket_path": str(tmp_path / "grpc"),
@@ -369,9 +377,12 @@ def served(tmp_path: Path, device_map: str) -> Server:
     return Server(replace(config, rest_api_port=0))
 
 
-def test_a_server_with_a_device_map(tf: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flag", "text"), [("tensorflow_session_config_file", FOUR_CPUS), ("platform_config_file", PLATFORMS)]
+)
+def test_a_server_with_a_device_map(tf: Any, tmp_path: Path, flag: str, text: str) -> None:
     """From the flag to answers: eight clients at a time, two replicas, every answer the same."""
-    with served(tmp_path, "mlp=CPU:1|CPU:3") as server:
+    with served(tmp_path, "mlp=CPU:1|CPU:3", flag, text) as server:
         assert server._core is not None
         url = f"http://127.0.0.1:{server.rest_port}/v1/models/mlp:predict"
         images = np.random.default_rng(3).random((4, 784), np.float32)
@@ -387,7 +398,7 @@ def test_a_server_with_a_device_map(tf: Any, tmp_path: Path) -> None:
             servable = handle.servable
             assert isinstance(servable, ReplicatedServable)
             ran = [executed(tf, replica, images=images)["ReadVariableOp"] for replica in servable.replicas]
-    assert all(answer == answers[0] for answer in answers)
+    np.testing.assert_allclose(answers, [answers[0]] * 40, rtol=1e-5)
     assert ran == [{"CPU:1"}, {"CPU:3"}]
 
 
@@ -397,4 +408,4 @@ def test_a_server_with_an_unknown_device(tf: Any, tmp_path: Path) -> None:
     with pytest.raises(
         ServingError, match=r"device_map: there is no GPU:7; TensorFlow's devices are .*CPU:3"
     ):
-        served(tmp_path, "mlp=CPU:0|GPU:7").start(60)
+        served(tmp_path, "mlp=CPU:0|GPU:7", "tensorflow_session_config_file", FOUR_CPUS).start(60)
