@@ -182,15 +182,17 @@ class RunsTensors(Protocol):
 class Replicated(Protocol):
     """What a servable may be beyond `Servable`: several that answer alike, of which each run takes one."""
 
-    @property
-    def replicas(self) -> Sequence[Servable]:
-        """All of them, at least one. They may be run by themselves; the whole unloads them."""
+    def on_each_replica(self, work: Callable[[], None]) -> None:
+        """Call something once for each replica: whatever it runs on this thread, that replica runs."""
         ...
 
 
-def replicas_of(servable: Servable) -> Sequence[Servable]:
-    """What has to be run to have run all of a servable: its replicas, or itself."""
-    return servable.replicas if isinstance(servable, Replicated) else (servable,)
+def on_each_replica(servable: Servable, work: Callable[[], None]) -> None:
+    """Call something as often as all of a servable has to be run; see `Replicated`."""
+    if isinstance(servable, Replicated):
+        servable.on_each_replica(work)
+    else:
+        work()
 
 
 class ServableHandle:

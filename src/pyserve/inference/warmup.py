@@ -27,7 +27,7 @@ from pyserve.servable import (
     ServableId,
     Signature,
     TensorSpec,
-    replicas_of,
+    on_each_replica,
 )
 
 logger = logging.getLogger(__name__)
@@ -80,20 +80,16 @@ class WarmUp:
             ServingError: A recorded request failed, or the file is damaged.
         """
         if self._from_file:
-            targets = [
-                Target(id, replica, self._check_method_name, self._run) for replica in replicas_of(servable)
-            ]
+            target = Target(id, servable, self._check_method_name, self._run)
 
-            def replay_on_all(log: tfs.PredictionLog) -> None:
-                for target in targets:
-                    replay(target, log)
+            def run(log: tfs.PredictionLog) -> None:
+                on_each_replica(servable, lambda: replay(target, log))
 
-            if replay_file(path, replay_on_all, iterations=self._iterations, on_replayed=self._on_replayed):
+            if replay_file(path, run, iterations=self._iterations, on_replayed=self._on_replayed):
                 return
         if self._from_signature:
             batch_sizes = self._batch_sizes(id, path)
-            for replica in replicas_of(servable):
-                warm_up(id, path, replica, batch_sizes)
+            on_each_replica(servable, lambda: warm_up(id, path, servable, batch_sizes))
 
 
 def warm_up(id: ServableId, path: str, servable: Servable, batch_sizes: Sequence[int] = (1,)) -> None:

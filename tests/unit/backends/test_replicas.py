@@ -14,7 +14,7 @@ from pyserve import dtypes
 from pyserve.backends.saved_model.replicas import ReplicatedServable, least_loaded
 from pyserve.dtypes import Array
 from pyserve.errors import InternalError
-from pyserve.servable import OutputOf, Signature, TensorSpec, replicas_of
+from pyserve.servable import OutputOf, Signature, TensorSpec, on_each_replica
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,25 @@ def test_many_threads() -> None:
     assert [replica.most for replica in replicas] == [2] * 4
 
 
-def test_the_replicas_are_known() -> None:
-    """Whoever must run all of them, as the warm-up does, finds them; a plain servable is its only one."""
+def test_on_each_replica() -> None:
+    """Two runs on each are two on each, not two turns. An error ends it, and the thread is free again."""
     replicas, servable = three()
-    assert replicas_of(servable) == tuple(replicas)
-    assert replicas_of(replicas[0]) == (replicas[0],)
+
+    def two_runs() -> None:
+        servable.run("s", INPUTS, ["y"])
+        servable.run("s", INPUTS, ["y"])
+
+    seen: list[list[int]] = []
+    on_each_replica(servable, lambda: (two_runs(), seen.append([replica.runs for replica in replicas]))[1])
+    assert seen == [[2, 0, 0], [2, 2, 0], [2, 2, 2]]
+    replicas[1].fails = True
+    with pytest.raises(InternalError):
+        on_each_replica(servable, two_runs)
+    assert [replica.runs for replica in replicas] == [4, 3, 2]
+    servable.run("s", INPUTS, ["y"])
+    assert [replica.runs for replica in replicas] == [5, 3, 2]
+    on_each_replica(replicas[2], lambda: seen.clear())
+    assert seen == []
 
 
 def test_every_replica_is_unloaded() -> None:

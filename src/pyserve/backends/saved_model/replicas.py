@@ -6,7 +6,7 @@ Made by `loader` for a model with several devices. Every replica has a session w
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from pyserve.backends.saved_model.servable import SavedModelServable
@@ -39,6 +39,7 @@ class ReplicatedServable:
         self._lock = threading.Lock()
         self._running = [0] * len(self.replicas)  # guarded by _lock
         self._last = -1  # guarded by _lock
+        self._of_thread = threading.local()  # `place`: the replica that takes all runs of the thread
 
     def run(
         self,
@@ -69,6 +70,15 @@ class ReplicatedServable:
         with self._replica() as replica:
             return replica.run_tensors(feeds, fetches, targets, timeout_s)
 
+    def on_each_replica(self, work: Callable[[], None]) -> None:
+        """Call something once for each replica; see `Replicated`. Other threads are not bound meanwhile."""
+        try:
+            for place in range(len(self.replicas)):
+                self._of_thread.place = place
+                work()
+        finally:
+            self._of_thread.place = None
+
     def unload(self) -> None:
         """Unload every replica, also when one of them fails to. Called after the last run."""
         with ExitStack() as stack:
@@ -77,9 +87,11 @@ class ReplicatedServable:
 
     @contextmanager
     def _replica(self) -> Iterator[SavedModelServable]:
-        """The least loaded replica, which counts one run more inside."""
+        """The replica for a run, the least loaded unless the thread is bound to one; it counts one run more inside."""
+        place: int | None = getattr(self._of_thread, "place", None)
         with self._lock:
-            place = self._last = least_loaded(self._running, self._last)
+            if place is None:
+                place = self._last = least_loaded(self._running, self._last)
             self._running[place] += 1
         try:
             yield self.replicas[place]
