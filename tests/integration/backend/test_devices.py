@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import sys
 import threading
 import urllib.request
@@ -25,9 +26,11 @@ from pyserve import Server
 from pyserve.backends.saved_model import ReplicatedServable, SavedModelLoader, SavedModelServable
 from pyserve.cli.configure import server_config
 from pyserve.codec.session_config import parse_session_config
+from pyserve.codec.tf_record import encode_record
 from pyserve.config import TensorFlowOptions
 from pyserve.errors import DeadlineExceededError, FailedPreconditionError, InvalidArgumentError, ServingError
 from pyserve.inference.warmup import zeros_for
+from pyserve.protos import tfs
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "models"
 KEY = "serving_default"
@@ -355,17 +358,18 @@ def test_a_replica_that_fails_takes_the_others_along(tf: Any, tmp_path: Path) ->
 PLATFORMS = f"""
 platform_configs {{ key: "tensorflow" value {{ source_adapter_config {{
   [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig] {{
-    legacy_config {{ session_config {{ {FOUR_CPUS} }} }} }} }} }} }}
+    legacy_config {{ enable_model_warmup: true session_config {{ {FOUR_CPUS} }} }} }} }} }} }}
 """
 
 
 def served(tmp_path: Path, device_map: str, flag: str, text: str) -> Server:
     """A server of the model `mlp`, which has four CPUs by what a file says."""
-    file = tmp_path / "config"
+    model, file = tmp_path / "mlp", tmp_path / "config"
+    shutil.copytree(EXAMPLES / "mlp", model)
     file.write_text(text)
     flags = {
         "model_name": "mlp",
-        "model_base_path": str(EXAMPLES / "mlp"),
+        "model_base_path": str(model),
         "device_map": device_map,
         flag: str(file),
         "max_num_load_retries": 0,
@@ -381,11 +385,22 @@ def served(tmp_path: Path, device_map: str, flag: str, text: str) -> Server:
     ("flag", "text"), [("tensorflow_session_config_file", FOUR_CPUS), ("platform_config_file", PLATFORMS)]
 )
 def test_a_server_with_a_device_map(tf: Any, tmp_path: Path, flag: str, text: str) -> None:
-    """From the flag to answers: eight clients at a time, two replicas, every answer the same."""
-    with served(tmp_path, "mlp=CPU:1|CPU:3", flag, text) as server:
+    """From the flag to answers: both replicas have run the recorded request, and answer eight clients alike."""
+    images = np.random.default_rng(3).random((4, 784), np.float32)
+    prepared = served(tmp_path, "mlp=CPU:1|CPU:3", flag, text)
+    record = tfs.PredictionLog()
+    record.predict_log.request.inputs["images"].MergeFromString(
+        tf.make_tensor_proto(images).SerializeToString()
+    )
+    extra = tmp_path / "mlp" / "1" / "assets.extra"
+    extra.mkdir()
+    (extra / "tf_serving_warmup_requests").write_bytes(encode_record(record.SerializeToString()))
+    with prepared as server:
         assert server._core is not None
+        with server._core.manager.acquire("mlp", None) as handle:
+            replicas = handle.servable.replicas  # type: ignore[attr-defined]
+            assert [bool(replica._programs) for replica in replicas] == [True, True]
         url = f"http://127.0.0.1:{server.rest_port}/v1/models/mlp:predict"
-        images = np.random.default_rng(3).random((4, 784), np.float32)
         body = json.dumps({"instances": images.tolist()}).encode()
 
         def ask(number: int) -> Any:
@@ -394,10 +409,7 @@ def test_a_server_with_a_device_map(tf: Any, tmp_path: Path, flag: str, text: st
 
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(ask, range(40)))
-        with server._core.manager.acquire("mlp", None) as handle:
-            servable = handle.servable
-            assert isinstance(servable, ReplicatedServable)
-            ran = [executed(tf, replica, images=images)["ReadVariableOp"] for replica in servable.replicas]
+        ran = [executed(tf, replica, images=images)["ReadVariableOp"] for replica in replicas]
     np.testing.assert_allclose(answers, [answers[0]] * 40, rtol=1e-5)
     assert ran == [{"CPU:1"}, {"CPU:3"}]
 
