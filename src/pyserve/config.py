@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from pyserve.device_map import DeviceMap
 from pyserve.errors import InvalidArgumentError
 
 INT64_MAX = 2**63 - 1
@@ -265,6 +266,7 @@ class ServerConfig:
         allow_version_labels_for_unavailable_models: A new label may name a version that is not available.
         platforms: What each `model_platform` is told, when a platform config file decides; None: there is only
             `tensorflow`, with the options below.
+        device_map: Which devices the models run on.
         port: gRPC port on all IPv4 addresses; None: no TCP gRPC; 0: any free port (embedded use).
         rest_api_port: HTTP port on all addresses; None: no REST; 0: any free port (embedded use).
         admin_port: HTTP port for health and readiness, open from the first second; None: none; 0: any free port.
@@ -296,6 +298,7 @@ class ServerConfig:
     model_config_file_poll_wait_seconds: float = 0.0
     allow_version_labels_for_unavailable_models: bool = False
     platforms: Mapping[str, PlatformOptions] | None = None
+    device_map: DeviceMap = field(default_factory=DeviceMap)
     port: int | None = 8500
     rest_api_port: int | None = None
     admin_port: int | None = None
@@ -366,3 +369,13 @@ class ServerConfig:
                     f"Illegal to list model {model.name} multiple times in config list"
                 )
             seen.add(model.name)
+        strangers = sorted(self.device_map.devices.keys() - seen)
+        if strangers and self.models:  # without models they come later, and nobody knows their names
+            raise InvalidArgumentError(
+                f"device_map: there is no model {strangers[0]}; the models are {_named(seen)}"
+            )
+
+
+def _named(models: set[str]) -> str:
+    shown = sorted(models)[:10]
+    return ", ".join(shown) + (f" and {len(models) - 10} others" if len(models) > 10 else "")

@@ -178,6 +178,23 @@ class RunsTensors(Protocol):
         ...
 
 
+@runtime_checkable
+class Replicated(Protocol):
+    """What a servable may be beyond `Servable`: several that answer alike, of which each run takes one."""
+
+    def on_each_replica(self, work: Callable[[], None]) -> None:
+        """Call something once for each replica: whatever it runs on this thread, that replica runs."""
+        ...
+
+
+def on_each_replica(servable: Servable, work: Callable[[], None]) -> None:
+    """Call something as often as all of a servable has to be run; see `Replicated`."""
+    if isinstance(servable, Replicated):
+        servable.on_each_replica(work)
+    else:
+        work()
+
+
 class ServableHandle:
     """A short right to use a servable; the version is not unloaded before every handle was released.
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2] / "src" / "pyserve"
 # Low to high. A module may import from lower rows, and from its own part.
 ROWS = [
     {"errors", "observe", "security", "protos"},
-    {"dtypes", "servable", "config"},
+    {"dtypes", "servable", "config", "device_map"},
     {"batching", "codec", "lifecycle"},
     {"inference", "backends"},
     {"transport"},
@@ -24,7 +24,12 @@ ROWS = [
 # Below everything: names that carry no logic, and the lazily resolved package itself.
 ANYWHERE = {""}
 # Within a row, and in a fixed order, these may look at each other.
-SAME_ROW_ALLOWED = {("servable", "dtypes"), ("observe", "errors"), ("pytest_plugin", "testing")}
+SAME_ROW_ALLOWED = {
+    ("servable", "dtypes"),
+    ("config", "device_map"),
+    ("observe", "errors"),
+    ("pytest_plugin", "testing"),
+}
 
 
 def part_of(module: str) -> str:

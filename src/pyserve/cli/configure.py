@@ -26,6 +26,7 @@ from pyserve.config import (
     TfLiteOptions,
     Unlisted,
 )
+from pyserve.device_map import DeviceMap
 from pyserve.errors import InvalidArgumentError, UnimplementedError
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
             "allow_version_labels_for_unavailable_models"
         ),
         platforms=platforms,
+        device_map=DeviceMap.parse(values.text("device_map")),
         port=values.integer("port") or None,
         rest_api_port=values.integer("rest_api_port") or None,
         admin_port=values.integer("admin_port") or None,

@@ -147,6 +147,10 @@ FLAGS: tuple[Flag, ...] = (
         "auto: run each stateless signature of a version without recorded requests once before AVAILABLE; off: do not",
     ),
     _own(
+        "device_map", STRING, "",
+        "devices of models, e.g. resnet=GPU:0|GPU:1,mlp=CPU:0, with a replica on each; others: TensorFlow chooses",
+    ),
+    _own(
         "num_run_threads", INT32, 0,
         "runs of one model at the same time, without --enable_batching; 0: chosen from the cores",
     ),

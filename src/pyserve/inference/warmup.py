@@ -9,7 +9,6 @@ without.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 
@@ -20,7 +19,16 @@ from pyserve.dtypes import Array
 from pyserve.errors import ServingError
 from pyserve.inference.warmup_file import Replayed, replay_file
 from pyserve.inference.warmup_replay import Target, replay
-from pyserve.servable import CLASSIFY_METHOD, REGRESS_METHOD, Servable, ServableId, Signature, TensorSpec
+from pyserve.protos import tfs
+from pyserve.servable import (
+    CLASSIFY_METHOD,
+    REGRESS_METHOD,
+    Servable,
+    ServableId,
+    Signature,
+    TensorSpec,
+    on_each_replica,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +37,8 @@ _MAX_ELEMENTS = 1 << 26
 
 
 class WarmUp:
-    """What happens to a version between its load and AVAILABLE; a `prepare` of the life cycle. Thread-safe.
+    """What happens to a version, every replica of it, between its load and AVAILABLE; a `prepare` of the life cycle.
+    Thread-safe.
 
     Args:
         from_file: Replay the version's recorded requests (`--enable_model_warmup`).
@@ -74,11 +83,15 @@ class WarmUp:
         """
         if self._from_file:
             target = Target(id, servable, self._check_method_name, self._run, self._on_run)
-            run = functools.partial(replay, target)
+
+            def run(log: tfs.PredictionLog) -> None:
+                on_each_replica(servable, lambda: replay(target, log))
+
             if replay_file(path, run, iterations=self._iterations, on_replayed=self._on_replayed):
                 return
         if self._from_signature:
-            warm_up(id, servable, sorted({1, *batch_sizes}))
+            sizes = sorted({1, *batch_sizes})
+            on_each_replica(servable, lambda: warm_up(id, servable, sizes))
 
 
 def warm_up(id: ServableId, servable: Servable, batch_sizes: Sequence[int] = (1,)) -> None:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from pyserve.config import ModelConfig, PlatformOptions, ServerConfig
+from pyserve.device_map import DeviceMap
 from pyserve.errors import CancelledError, DeadlineExceededError, FailedPreconditionError, ServingError
 from pyserve.lifecycle.base_path import ListChildren, children_on_disk
 from pyserve.lifecycle.monitor import Monitor
@@ -271,9 +272,9 @@ class Server:
         described = {} if self._backend else config.platforms or {}
         core = Core(
             config,
-            self._backend or _backend(config.platform(None)),
+            self._backend or _backend(config.platform(None), config.device_map),
             self.monitor,
-            {name: _backend(options) for name, options in described.items()},
+            {name: _backend(options, config.device_map) for name, options in described.items()},
             self._list_children,
         )
         front_end = FrontEnd(config, core, self.readiness, lambda: self.phase is Phase.SERVING, self._tap)
@@ -310,15 +311,15 @@ class Server:
         logger.info("Stopped")
 
 
-def _backend(options: PlatformOptions) -> Backend:
+def _backend(options: PlatformOptions, device_map: DeviceMap) -> Backend:
     # Late: a server over callables never needs it.
     if options.tflite.prefer_tflite_model:
         from pyserve.backends.tflite import TfLiteBackend
 
-        return TfLiteBackend(options.tflite, options.tensorflow)
+        return TfLiteBackend(options.tflite, options.tensorflow, device_map)
     from pyserve.backends.saved_model import SavedModelBackend
 
-    return SavedModelBackend(options.tensorflow)
+    return SavedModelBackend(options.tensorflow, device_map)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

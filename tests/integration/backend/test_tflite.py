@@ -24,6 +24,7 @@ from pyserve.batching.policy import QueueRules
 from pyserve.batching.scheduler import Scheduler
 from pyserve.batching.task import Task
 from pyserve.config import BatchingParameters, TensorFlowOptions, TfLiteOptions
+from pyserve.device_map import DeviceMap
 from pyserve.errors import Code, ServingError
 from pyserve.servable import Servable, ServableHandle, ServableId
 from servers import ServerProcess
@@ -306,6 +307,17 @@ def test_damaged_files(
     with pytest.raises(ServingError, match=text) as caught:
         serve(damage(several))
     assert caught.value.code is code
+
+
+def test_devices(several: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A model that has a place in the device map is served on the CPU, and the log says so."""
+    file = tmp_path / "model.tflite"
+    file.write_bytes(several)
+    options, devices = TfLiteOptions(prefer_tflite_model=True), DeviceMap({"m": ("GPU:0",)})
+    backend = TfLiteBackend(options, TensorFlowOptions(), devices)
+    for name, said in (("other", False), ("m", True)):
+        backend.make_loader(ServableId(name, 1), str(tmp_path)).load().unload()
+        assert (f"device_map has no effect on {file}: TensorFlow Lite runs on the CPU" in caplog.text) == said
 
 
 def test_foreign_operations(tf: Any, serve: Load, tmp_path: Path) -> None:

@@ -216,3 +216,30 @@ def test_zeros_for_each_batch_size(tmp_path: Path) -> None:
     assert warmed(WarmUp(), tmp_path) == [("zeros", 1)]
     assert warmed(WarmUp(from_signature=False), tmp_path) == []
     assert warmed(WarmUp(), tmp_path, (4, 8)) == [("zeros", 1), ("zeros", 4), ("zeros", 8)]
+
+
+class Replicated(Servable):
+    """Two that stand behind one; what is run outside of a replica counts as its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replicas = (Servable(), Servable())
+        self.own = self.ran
+
+    def on_each_replica(self, work: Callable[[], None]) -> None:
+        for replica in self.replicas:
+            self.ran = replica.ran
+            work()
+        self.ran = self.own
+
+
+@pytest.mark.parametrize(("from_file", "ran"), [(True, [("0", 0)]), (False, [("zeros", 1)])])
+def test_every_replica_is_warmed_up(
+    write: Callable[..., Path], from_file: bool, ran: list[tuple[str, int]]
+) -> None:
+    """Each replica runs everything once, and nothing is run elsewhere; the file is read, and counted, once."""
+    path, servable, replayed = write([log(0)]), Replicated(), list[Replayed]()
+    WarmUp(from_file=from_file, on_replayed=replayed.append)(ServableId("m", 1), str(path), servable)
+    assert servable.own == []
+    assert [replica.ran for replica in servable.replicas] == [ran, ran]
+    assert [count.records for count in replayed] == ([1] if from_file else [])

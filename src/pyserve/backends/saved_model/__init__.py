@@ -4,8 +4,9 @@
                      └─► loader ─► meta_graph   which graph, which signatures (no TensorFlow)
                                 ├─► traits      stateless? loops?          (pure)
                                 ├─► version_config  what the version says about its session (no TensorFlow)
-                                ├─► session     the graph, restored and initialised
-                                └─► servable ─► program   one signature and one set of outputs, ready to run
+                                ├─► session     the graph, restored and initialised; placement: on which device
+                                ├─► servable ─► program   one signature and one set of outputs, ready to run
+                                └─► replicas    a servable for each of several devices
     backend   what the server holds
     runtime   the import of TensorFlow and its process-wide options; session_options their pure part
     garbage   when Python's cyclic collector may run
@@ -23,9 +24,11 @@ from pyserve.backends.saved_model.backend import SavedModelBackend
 from pyserve.backends.saved_model.completeness import incomplete_reason
 from pyserve.backends.saved_model.garbage import freeze_imported
 from pyserve.backends.saved_model.loader import SavedModelLoader
+from pyserve.backends.saved_model.replicas import ReplicatedServable
 from pyserve.backends.saved_model.servable import SavedModelServable
 
 __all__ = [
+    "ReplicatedServable",
     "SavedModelBackend",
     "SavedModelLoader",
     "SavedModelServable",

@@ -6,6 +6,7 @@ from pyserve.backends.saved_model import runtime
 from pyserve.backends.saved_model.completeness import incomplete_reason
 from pyserve.backends.saved_model.loader import SavedModelLoader
 from pyserve.config import TensorFlowOptions
+from pyserve.device_map import DeviceMap
 from pyserve.servable import ServableId
 
 
@@ -14,15 +15,16 @@ class SavedModelBackend:
 
     Args:
         options: For every model of the server.
+        device_map: Where the models run.
     """
 
-    def __init__(self, options: TensorFlowOptions) -> None:
+    def __init__(self, options: TensorFlowOptions, device_map: DeviceMap | None = None) -> None:
         self._options = options
+        self._device_map = device_map or DeviceMap()
 
     def make_loader(self, id: ServableId, path: str) -> SavedModelLoader:
         """A loader for one version; does no work yet."""
-        del id
-        return SavedModelLoader(path, self._options)
+        return SavedModelLoader(path, self._options, self._device_map.of(id.name))
 
     def incomplete_reason(self, path: str) -> str | None:
         """What a version still lacks; None when nothing is known to be missing. Never raises."""

@@ -1,5 +1,7 @@
 """Loads one version of a SavedModel: reads its proto, opens a session, decides what each signature is.
 
+A version with several devices is loaded once for each of them.
+
 Called by the life cycle on a loading thread. Every failure is one failed attempt with the code and text of
 TensorFlow Serving; loads of different versions may run at the same time.
 """
@@ -7,21 +9,28 @@ TensorFlow Serving; loads of different versions may run at the same time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from pyserve.backends.saved_model import garbage, meta_graph, runtime
 from pyserve.backends.saved_model.failures import to_serving_error
+from pyserve.backends.saved_model.replicas import ReplicatedServable
 from pyserve.backends.saved_model.servable import SavedModelServable
-from pyserve.backends.saved_model.session import GraphSession, open_session
+from pyserve.backends.saved_model.session import GraphSession, device_names, open_session
 from pyserve.backends.saved_model.traits import GraphIndex, Traits
 from pyserve.backends.saved_model.version_config import options_of_version
 from pyserve.codec.signature_def import signature_from_proto
 from pyserve.config import TensorFlowOptions
 from pyserve.dtypes import BY_NUMBER
-from pyserve.errors import FailedPreconditionError, ServingError, UnimplementedError
+from pyserve.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    ServingError,
+    UnimplementedError,
+)
 from pyserve.protos import tf, tfs
 from pyserve.servable import Servable, Signature, TensorSpec
 
@@ -37,11 +46,13 @@ class SavedModelLoader:
     Args:
         path: The version directory.
         options: Tags of the MetaGraph and thread counts.
+        devices: Where it runs, e.g. `GPU:0`: a replica on each of several. None: where TensorFlow puts it.
     """
 
-    def __init__(self, path: str, options: TensorFlowOptions) -> None:
+    def __init__(self, path: str, options: TensorFlowOptions, devices: Sequence[str] = ()) -> None:
         self._path = Path(path)
         self._options = options
+        self._devices = devices
 
     def load(self) -> Servable:
         """A servable for the MetaGraph with exactly the configured tags; may be called again after a failure.
@@ -51,19 +62,47 @@ class SavedModelLoader:
             UnimplementedError: A SessionBundle.
             DataLossError: A file is damaged.
             FailedPreconditionError: TensorFlow is not installed.
+            InvalidArgumentError: There is no such device.
             ServingError: Whatever else TensorFlow says.
         """
-        chosen = meta_graph.select(meta_graph.read_saved_model(self._path), self._options.saved_model_tags)
+        chosen = self._meta_graph()
         runtime.tensorflow()
         try:
             with garbage.paused():
-                return self._load(chosen)
+                if self._devices:
+                    refuse_unknown_devices(self._devices, device_names(self._options))
+                if len(self._devices) <= 1:
+                    return self._load(chosen, *self._devices)
+                del chosen
+                return self._load_replicas()
         except Exception as error:
             raise to_serving_error(error) from error
         finally:
             garbage.collect_after_loads()
 
-    def _load(self, chosen: tf.MetaGraphDef) -> Servable:
+    def _meta_graph(self) -> tf.MetaGraphDef:
+        return meta_graph.select(meta_graph.read_saved_model(self._path), self._options.saved_model_tags)
+
+    def _load_replicas(self) -> Servable:
+        """The version on each device, one after the other; on all of them or on none."""
+        with ExitStack() as loaded:
+            replicas = []
+            for device in self._devices:
+                # Read anew: loading has emptied the graph, and two of a large one are too much.
+                replica = self._load(self._meta_graph(), device)
+                loaded.callback(replica.unload)
+                replicas.append(replica)
+            loaded.pop_all()
+        if stateful := replicas[0].stateful:
+            _log.warning(
+                "%s: what signatures %s keep between requests, each of the %d replicas keeps for itself",
+                self._path,
+                ", ".join(sorted(stateful)),
+                len(replicas),
+            )
+        return ReplicatedServable(replicas)
+
+    def _load(self, chosen: tf.MetaGraphDef, device: str = "") -> SavedModelServable:
         signatures: dict[str, Signature] = {}
         refusals: dict[str, ServingError] = {}
         for key, proto in chosen.signature_def.items():
@@ -74,7 +113,7 @@ class SavedModelLoader:
                 refusals[key] = error
                 signatures.setdefault(key, _without_defaults(key, proto))
         traits = _traits(chosen, signatures, refusals)
-        session = open_session(chosen, self._path, options_of_version(self._path, self._options))
+        session = open_session(chosen, self._path, options_of_version(self._path, self._options), device)
         for key in traits:
             missing = _missing_tensor(session, signatures[key])
             if missing is not None:
@@ -87,6 +126,19 @@ class SavedModelLoader:
             if key != meta_graph.INIT_OP_KEY:
                 _log.warning("%s: %s", self._path, refusal.message, extra={"signature": key})
         return SavedModelServable(session, signatures, signature_def_map(chosen), traits, refusals)
+
+
+def refuse_unknown_devices(wanted: Sequence[str], known: Sequence[str]) -> None:
+    """Raise which devices are not there, and which are; return if all are there.
+
+    Raises:
+        InvalidArgumentError: There is no such device.
+    """
+    unknown = [device for device in wanted if device not in known]
+    if unknown:
+        raise InvalidArgumentError(
+            f"device_map: there is no {' and no '.join(unknown)}; TensorFlow's devices are {', '.join(known)}"
+        )
 
 
 def refuse_unservable(key: str, proto: tf.SignatureDef) -> None:

@@ -50,6 +50,7 @@ class SavedModelServable:
         self.stateless = frozenset(
             key for key, found in traits.items() if found.stateless and key not in refusals
         )
+        self.stateful = frozenset(traits) - refusals.keys() - self.stateless
         self._session: GraphSession | None = session
         self._traits = traits
         self._refusals = dict(refusals)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pyserve.backends.saved_model import meta_graph as meta
+from pyserve.backends.saved_model.placement import place
 from pyserve.backends.saved_model.runtime import session_config, tensorflow, warn_of_idle_options
 from pyserve.config import TensorFlowOptions
 from pyserve.dtypes import Array
@@ -108,8 +109,27 @@ class GraphSession:
             session.close()
 
 
-def open_session(graph: tf.MetaGraphDef, directory: Path, options: TensorFlowOptions) -> GraphSession:
+def device_names(options: TensorFlowOptions) -> list[str]:
+    """The devices that a session with these options has, e.g. `CPU:0`, sorted.
+
+    Raises:
+        tf.errors.OpError: As TensorFlow raises it.
+    """
+    tensorflow_ = tensorflow()
+    with tensorflow_.compat.v1.Session(graph=tensorflow_.Graph(), config=session_config(options)) as session:
+        return sorted(device.name.partition("/device:")[2] for device in session.list_devices())
+
+
+def open_session(
+    graph: tf.MetaGraphDef, directory: Path, options: TensorFlowOptions, device: str = ""
+) -> GraphSession:
     """A session on the graph with its variables restored and its init op run. Empties `graph.graph_def`.
+
+    Args:
+        graph: The MetaGraph to serve.
+        directory: Of the version.
+        options: Of the session.
+        device: Where operations run that name no device, e.g. `GPU:1`; empty: TensorFlow chooses.
 
     Source: TensorFlow, cc/saved_model/loader.cc: restore and init ops run by name; asset paths are fed to
     both. There a model without `variables.index` goes on without a restore, so one that was copied by half would
@@ -123,6 +143,15 @@ def open_session(graph: tf.MetaGraphDef, directory: Path, options: TensorFlowOpt
     tensorflow_ = tensorflow()
     has_checkpoint = _has_checkpoint(graph, directory)
     config = session_config(options)
+    if device:
+        kept = place(graph.graph_def, device)
+        if kept:
+            _log.warning(
+                "%s: operations that were exported for %s stay there, not on %s",
+                directory,
+                ", ".join(sorted(kept)),
+                device,
+            )
     serialized = graph.graph_def.SerializeToString()
     graph.ClearField("graph_def")  # large graphs hold their weights; one copy at a time is enough
     definition = tensorflow_.compat.v1.GraphDef.FromString(serialized)

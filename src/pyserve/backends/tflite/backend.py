@@ -9,6 +9,7 @@ from pyserve.backends.saved_model import SavedModelBackend
 from pyserve.backends.tflite.completeness import FILE_NAME, incomplete_reason
 from pyserve.backends.tflite.loader import TfLiteLoader
 from pyserve.config import TensorFlowOptions, TfLiteOptions
+from pyserve.device_map import DeviceMap
 from pyserve.servable import ServableId
 
 
@@ -18,10 +19,14 @@ class TfLiteBackend:
     Args:
         options: How many interpreters a version has.
         tensorflow: For the SavedModels; its threads inside one operation count for TensorFlow Lite too.
+        device_map: Where the SavedModels run.
     """
 
-    def __init__(self, options: TfLiteOptions, tensorflow: TensorFlowOptions) -> None:
-        self._saved_models = SavedModelBackend(tensorflow)
+    def __init__(
+        self, options: TfLiteOptions, tensorflow: TensorFlowOptions, device_map: DeviceMap | None = None
+    ) -> None:
+        self._saved_models = SavedModelBackend(tensorflow, device_map)
+        self._device_map = device_map or DeviceMap()
         pools = options.num_tflite_pools if options.num_tflite_pools > 0 else os.cpu_count() or 1
         self._interpreters = pools * max(1, options.num_tflite_interpreters_per_pool)
         self._num_threads = tensorflow.intra_op_parallelism
@@ -33,7 +38,9 @@ class TfLiteBackend:
     def make_loader(self, id: ServableId, path: str) -> TfLiteLoader:
         """A loader for one version, which decides when it loads; does no work yet."""
         otherwise = self._saved_models.make_loader(id, path)
-        return TfLiteLoader(path, otherwise, self._interpreters, self._num_threads)
+        return TfLiteLoader(
+            path, otherwise, self._interpreters, self._num_threads, self._device_map.of(id.name)
+        )
 
     def incomplete_reason(self, path: str) -> str | None:
         """What a version still lacks; None when nothing is known to be missing. Never raises."""

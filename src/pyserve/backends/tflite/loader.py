@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +14,8 @@ from pyserve.backends.tflite.pool import Pool
 from pyserve.backends.tflite.servable import Runnable, TfLiteServable
 from pyserve.errors import file_error
 from pyserve.servable import Servable
+
+_log = logging.getLogger(__name__)
 
 
 class OtherLoader(Protocol):
@@ -26,13 +30,22 @@ class TfLiteLoader:
         otherwise: Loads a version that has no such model.
         interpreters: At most so many for this version, >= 1.
         num_threads: Threads inside a run; 0: TensorFlow Lite chooses.
+        devices: Where the model is wanted; without effect here, and the log says so.
     """
 
-    def __init__(self, path: str, otherwise: OtherLoader, interpreters: int, num_threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: str,
+        otherwise: OtherLoader,
+        interpreters: int,
+        num_threads: int = 0,
+        devices: Sequence[str] = (),
+    ) -> None:
         self._file = Path(path) / FILE_NAME
         self._otherwise = otherwise
         self._interpreters = interpreters
         self._num_threads = num_threads
+        self._devices = devices
 
     def load(self) -> Servable:
         """A servable; may be called again after a failure. One interpreter is made now, the others when needed.
@@ -48,6 +61,8 @@ class TfLiteLoader:
             raise file_error(error) from error
         if model is None:
             return self._otherwise.load()
+        if self._devices:
+            _log.warning("device_map has no effect on %s: TensorFlow Lite runs on the CPU", self._file)
         first = Interpreter(model, self._num_threads)
         make = functools.partial(Interpreter, model, self._num_threads)
         pool: Pool[Runnable] = Pool(make, self._interpreters, first)
