@@ -9,7 +9,6 @@ TensorFlow releases Python's lock while it works, so the threads really run side
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -29,10 +28,14 @@ OnStuck = Callable[[ServableId, int], None]
 class _Worker:
     """A thread, and what it runs."""
 
-    __slots__ = ("given_up", "place", "started_at", "thread")
+    __slots__ = ("given_up", "place", "started_at", "thread", "wake_up")
 
     def __init__(self) -> None:
         self.thread: threading.Thread
+        # Held; given back once for each wake-up. A lock of its own, because `queue.SimpleQueue.get` with a time limit
+        # can sleep for ever where several threads wait: woken for nothing after its time, it goes on without one.
+        self.wake_up = threading.Lock()
+        self.wake_up.acquire()
         self.place: Place | None = None
         self.started_at = 0.0
         self.given_up = False
@@ -64,7 +67,7 @@ class Scheduler:
         self._stuck_after_s = stuck_after_s
         self._thread_name = thread_name
         self._on_stuck = on_stuck
-        # Guards everything below but the two at the end, which guard themselves.
+        # Guards everything below but the last, which guards itself.
         self._lock = threading.Lock()
         self._turns = Turns(num_threads)
         self._versions: dict[int, OpenVersion] = {}  # by the identity of the servable, which each one keeps
@@ -72,10 +75,8 @@ class Scheduler:
         self._workers: list[_Worker] = []
         self._threads_made = 0
         self._stopped = False
-        self._idle = 0  # threads that wait for a wake-up
-        self._wake_ups_due = 0  # those of them that will get one
+        self._idle: list[_Worker] = []  # those that wait for a wake-up, and will not get one unasked
         self._timer_at: float | None = None  # until when the one sleeps that watches the time
-        self._wake_ups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._watch_over = threading.Event()
 
     @property
@@ -132,14 +133,10 @@ class Scheduler:
                 version = self._version(task)
                 now = time.monotonic()
                 place = version.offer(task, now)
-                wake = self._turns.look(place, now) and self._idle > self._wake_ups_due
-                if wake:
-                    self._wake_ups_due += 1
+                if self._turns.look(place, now):
+                    self._wake_one()
         except Exception as error:
             task.drop(as_serving_error(error))
-            return
-        if wake:
-            self._wake_ups.put(None)
 
     def run_now(self, task: Task) -> None:
         """Run a task on this thread and at once, by the rules of its version's queues; it is answered then."""
@@ -178,9 +175,8 @@ class Scheduler:
                     for place in version.places():
                         place.line.shut()
                         self._turns.look(place, now)
-                for _ in range(self._idle - self._wake_ups_due):
-                    self._wake_ups_due += 1
-                    self._wake_ups.put(None)
+                while self._idle:
+                    self._wake_one()
             threads = [worker.thread for worker in self._workers]
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         for thread in threads:
@@ -203,7 +199,7 @@ class Scheduler:
 
     def _work(self, worker: _Worker) -> None:
         while True:
-            timeout_s: float | None = None
+            timeout_s = -1.0  # none
             timer_at: float | None = None
             with self._lock:
                 now = time.monotonic()
@@ -218,7 +214,7 @@ class Scheduler:
                     self._workers.remove(worker)
                     return
                 else:
-                    self._idle += 1
+                    self._idle.append(worker)
                     at = self._turns.wake_at()
                     if at is not None and (self._timer_at is None or at < self._timer_at):
                         self._timer_at = timer_at = at
@@ -231,24 +227,25 @@ class Scheduler:
                     logger.exception("A run of servable %s raised", worker.place.version.id)  # type: ignore[union-attr]
                 del run  # it would keep the answers' arrays until the next one
                 continue
-            woken = True
-            try:
-                self._wake_ups.get(timeout=timeout_s)
-            except queue.Empty:
-                woken = False
+            woken = worker.wake_up.acquire(timeout=timeout_s)
             with self._lock:
-                self._idle -= 1
-                self._wake_ups_due -= woken
+                if not woken:
+                    if worker in self._idle:
+                        self._idle.remove(worker)
+                    else:
+                        worker.wake_up.acquire()  # it was woken in this very moment
                 if timer_at is not None and self._timer_at == timer_at:
                     self._timer_at = None
 
+    def _wake_one(self) -> None:
+        """Wake the thread that went to sleep last, if any sleeps. Under the lock."""
+        if self._idle:
+            self._idle.pop().wake_up.release()
+
     def _wake_another(self) -> None:
         """Wake a further thread if there is something left to run, or nobody watches the time. Under the lock."""
-        if self._idle > self._wake_ups_due and (
-            self._turns.waiting or (self._timer_at is None and self._turns.wake_at() is not None)
-        ):
-            self._wake_ups_due += 1
-            self._wake_ups.put(None)
+        if self._turns.waiting or (self._timer_at is None and self._turns.wake_at() is not None):
+            self._wake_one()
 
     def _ended(self, worker: _Worker, place: Place, now: float) -> bool:
         """Note the end of a run; whether its thread is to end too, because another took its place. Under the lock."""

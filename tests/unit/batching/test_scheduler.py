@@ -169,6 +169,29 @@ def test_somebody_always_watches_the_time(attempt: int) -> None:
         gate.open()
 
 
+def test_callers_that_come_back_at_once_are_never_forgotten() -> None:
+    """Callers in a loop, and a batch timeout about as long as they take: threads are woken and time out in the same
+    moments, and still every batch leaves."""
+    with running(2) as scheduler:
+        requests = opened(scheduler, chosen=rules(batch_timeout_micros=200, max_enqueued_batches=100))
+        forgotten: list[int] = []
+
+        def call(number: int) -> None:
+            own = Requests(requests.servable)
+            until = time.monotonic() + 2
+            while time.monotonic() < until and not forgotten:
+                scheduler.submit(own.task([1]))
+                if not own.answered.acquire(timeout=5):
+                    forgotten.append(number)
+
+        threads = [threading.Thread(target=call, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT_S)
+        assert forgotten == []
+
+
 def test_kinds_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond so many kinds of tasks a version makes no queues; such tasks run alone."""
     monkeypatch.setattr(open_version, "MAX_KINDS", 3)
