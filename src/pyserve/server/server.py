@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from pyserve.config import PlatformOptions, ServerConfig
+from pyserve.config import PYTHON_PLATFORM, PlatformOptions, ServerConfig
 from pyserve.errors import CancelledError, DeadlineExceededError, FailedPreconditionError, ServingError
 from pyserve.lifecycle.monitor import Monitor
 from pyserve.lifecycle.startup import result_of
@@ -221,18 +221,19 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         config = self._config
-        described = {} if self._backend else config.platforms or {}
         core = Core(
             config,
-            self._backend or _backend(config.platform(None)),
+            self._backend or _backend(config, config.platform(None)),
             self.monitor,
-            {name: _backend(options) for name, options in described.items()},
+            {} if self._backend else _platforms(config),
         )
         front_end = FrontEnd(config, core, self.readiness, lambda: self.phase is Phase.SERVING)
         self._core, self._front_end = core, front_end
         self.phase = Phase.STARTING
         try:
             await front_end.open_admin()
+            if config.load_op_library or config.import_modules:
+                await asyncio.to_thread(_load_extensions, config, own_process)
             core.start(own_process=own_process)
             await asyncio.to_thread(core.wait_for_first_results, self._stop_requested.is_set)
             if not self._stop_requested.is_set():
@@ -262,15 +263,32 @@ class Server:
         logger.info("Stopped")
 
 
-def _backend(options: PlatformOptions) -> Backend:
+def _backend(config: ServerConfig, options: PlatformOptions) -> Backend:
     # Late: a server over callables never needs it.
-    if options.tflite.prefer_tflite_model:
-        from pyserve.backends.tflite import TfLiteBackend
-
-        return TfLiteBackend(options.tflite, options.tensorflow)
+    from pyserve.backends.python import HandlerBackend
     from pyserve.backends.saved_model import SavedModelBackend
+    from pyserve.backends.tflite import TfLiteBackend
 
-    return SavedModelBackend(options.tensorflow)
+    models: Backend = SavedModelBackend(options.tensorflow)
+    if options.tflite.prefer_tflite_model:
+        models = TfLiteBackend(options.tflite, options.tensorflow)
+    return HandlerBackend(models, enabled=config.allow_python_models)
+
+
+def _platforms(config: ServerConfig) -> dict[str, Backend]:
+    """The backends of platforms that a file describes, and of our own."""
+    platforms = {name: _backend(config, options) for name, options in (config.platforms or {}).items()}
+    if config.allow_python_models:
+        from pyserve.backends.python import PythonBackend
+
+        platforms[PYTHON_PLATFORM] = PythonBackend()
+    return platforms
+
+
+def _load_extensions(config: ServerConfig, own_process: bool) -> None:
+    from pyserve.backends.saved_model import load_extensions
+
+    load_extensions(config.load_op_library, config.import_modules, own_process=own_process)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

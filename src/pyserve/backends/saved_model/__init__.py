@@ -8,6 +8,7 @@
                                 └─► servable ─► program   one signature and one set of outputs, ready to run
     backend   what the server holds
     runtime   the import of TensorFlow and its process-wide options; session_options their pure part
+    extensions  custom operations, and modules to import before models
     garbage   when Python's cyclic collector may run
     profile   TensorFlow's profiler
     failures  TensorFlow's exceptions as ServingError
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from pyserve.backends.saved_model.backend import SavedModelBackend
 from pyserve.backends.saved_model.completeness import incomplete_reason
+from pyserve.backends.saved_model.extensions import load_extensions
 from pyserve.backends.saved_model.garbage import freeze_imported
 from pyserve.backends.saved_model.loader import SavedModelLoader
 from pyserve.backends.saved_model.servable import SavedModelServable
@@ -31,4 +33,5 @@ __all__ = [
     "SavedModelServable",
     "freeze_imported",
     "incomplete_reason",
+    "load_extensions",
 ]
