@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from pyserve.dtypes import Array, DType
@@ -40,7 +41,8 @@ def _listed(names: Collection[Any]) -> str:
 
 def _as_declared(value: Any, spec: TensorSpec, what: str) -> Array:
     try:
-        array = np.asarray(value)
+        # Texts as they are: numpy's own strings have no zero byte at their end.
+        array = np.asarray(value, np.object_ if spec.dtype.is_string else None)
     except (ValueError, TypeError, OverflowError) as error:
         raise InternalError(f"{what} is no array: {error}") from error
     array = _strings(array, what) if spec.dtype.is_string else _numbers(array, spec.dtype, what)
@@ -72,8 +74,10 @@ def _numbers(array: Array, dtype: DType, what: str) -> Array:
         raise InternalError(f"{what} has the type {array.dtype}, expected {dtype.name}")
     with np.errstate(over="ignore"):  # a float that is too large becomes infinite, without a word in the log
         converted = array.astype(wanted)
-    if integer and array.size and not np.array_equal(converted.astype(array.dtype), array):
-        raise InternalError(f"{what} has values beyond {dtype.name}")
+    if integer and array.size:
+        range_ = ml_dtypes.iinfo(wanted)
+        if int(array.min()) < range_.min or int(array.max()) > range_.max:
+            raise InternalError(f"{what} has values beyond {dtype.name}")
     return converted
 
 

@@ -106,6 +106,8 @@ def _dtype(given: Any, where: str) -> DType:
     if isinstance(given, type) and given in _PYTHON_TYPES:
         return _PYTHON_TYPES[given]
     given = getattr(given, "as_numpy_dtype", given)  # TensorFlow's own
+    if given is np.object_ or given is object:
+        return dtypes.STRING
     try:
         # numpy would take None for float64, and any class for an object.
         if given is not None and (not isinstance(given, type) or issubclass(given, np.generic)):

@@ -52,6 +52,6 @@ class WrappedModel:
         arrays = as_declared(
             {**signature.defaults, **inputs},
             specs,
-            f'what was given to the model\'s signature "{signature_key}"',
+            f'the call of the model\'s signature "{signature_key}"',
         )
         return self._servable.run(signature_key, arrays, wanted)
