@@ -33,13 +33,14 @@ def load_extensions(op_libraries: Sequence[str], modules: Sequence[str], *, own_
         NotFoundError: There is no such file.
         FailedPreconditionError: A library or module cannot be loaded, or there is no TensorFlow for a library.
     """
+    for library in op_libraries:
+        if not Path(library).is_file():
+            raise NotFoundError(f"--load_op_library: there is no file {library}")
     if own_process:
         runtime.own_process()
     if op_libraries or importlib.util.find_spec("tensorflow") is not None:
         tf = runtime.tensorflow()
     for library in op_libraries:
-        if not Path(library).is_file():
-            raise NotFoundError(f"--load_op_library: there is no file {library}")
         try:
             tf.load_op_library(library)
         except Exception as error:
