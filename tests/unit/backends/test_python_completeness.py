@@ -25,6 +25,7 @@ from python_models import write
          "a": ""},
         {"model": "from .b import anything", "b____init__": "anything = 1"},
         {"model": "from .. import beyond"},
+        {"model": "from ..other import beyond"},
         {"model": "raise SystemExit"},
     ],
 )  # fmt: skip

@@ -62,8 +62,9 @@ def test_late_imports(tmp_path: Path) -> None:
         package.forget()
 
 
-def test_nothing_is_written(tmp_path: Path) -> None:
+def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no bytecode, and a file of equal size and time is read anew."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # whatever the tests run with
     for text in ("a = 1", "a = 2"):
         package = Package(ID, write(tmp_path, model=text))
         os.utime(tmp_path / "model.py", (1, 1))
@@ -81,5 +82,6 @@ def test_the_finder_minds_its_own_business(tmp_path: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match=rf"No module named '{package.name}\.other'"):
         package.import_module("other")
     package.forget()
+    assert not [path for path in sys.path_importer_cache if path.startswith(str(tmp_path))]
     with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_module_anywhere'"):
         __import__("no_such_module_anywhere")

@@ -66,11 +66,8 @@ def _numbers(array: Array, dtype: DType, what: str) -> Array:
     if wanted is None or array.dtype == wanted:
         return array
     integer = dtype.name.startswith(("int", "uint"))
-    if integer:
-        converts = array.dtype.kind in "iub" or not array.size  # numpy makes floats of an empty list
-    else:
-        converts = array.dtype.kind not in "OSU" and np.can_cast(array.dtype, wanted, "same_kind")
-    if not converts:
+    whole = array.dtype.kind in "iub" or not array.size  # numpy makes floats of an empty list
+    if not (whole if integer else np.can_cast(array.dtype, wanted, "same_kind")):
         raise InternalError(f"{what} has the type {array.dtype}, expected {dtype.name}")
     with np.errstate(over="ignore"):  # a float that is too large becomes infinite, without a word in the log
         converted = array.astype(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def place(error: BaseException, directory: Path) -> str | None:
     Returns:
         The file relative to the directory.
     """
-    root = str(directory) + "/"
+    root = str(directory) + os.sep
     lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename is not None:
         lines.append((error.filename, error.lineno or 1))
