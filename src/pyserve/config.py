@@ -255,6 +255,29 @@ class PlatformOptions:
     enable_per_model_batching_parameters: bool = False
 
 
+PYTHON_PLATFORM = "python"
+"""The platform of models that are Python code."""
+
+
+def platform_names(
+    platforms: Mapping[str, PlatformOptions] | None, allow_python_models: bool
+) -> frozenset[str]:
+    """What a model may name as its `model_platform`; the arguments are those of `ServerConfig`.
+
+    Raises:
+        InvalidArgumentError: A platform config file describes the platform that is ours.
+    """
+    names = frozenset({"tensorflow"} if platforms is None else platforms)
+    if not allow_python_models:
+        return names
+    if PYTHON_PLATFORM in names:
+        raise InvalidArgumentError(
+            f"The platform {PYTHON_PLATFORM} cannot be described by a platform config file: with "
+            "--allow_python_models it is that of models that are Python code"
+        )
+    return names | {PYTHON_PLATFORM}
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Everything that a server needs to know. The defaults are TensorFlow Serving's.
@@ -277,6 +300,9 @@ class ServerConfig:
         metrics_path: URL path of the metrics page on the REST and the admin port; None: no page.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
         enable_session_run: Let callers run any part of a model's graph.
+        allow_python_models: Run code from model directories: the platform `python`, and handlers beside SavedModels.
+        load_op_library: Files with custom operations, given to TensorFlow before the first model is loaded.
+        import_modules: Python modules to import after those, likewise.
         enable_profiler: Offer the profiler service.
         profile_dir: Where profiles are written; empty: none can be recorded.
         batching: Collect requests into batches; None: run each alone.
@@ -312,6 +338,9 @@ class ServerConfig:
     enable_signature_method_name_check: bool = False
     enable_serialization_as_tensor_content: bool = False
     enable_session_run: bool = False
+    allow_python_models: bool = False
+    load_op_library: tuple[str, ...] = ()
+    import_modules: tuple[str, ...] = ()
     enable_profiler: bool = False
     profile_dir: str = ""
     batching: BatchingParameters | None = None
@@ -332,7 +361,7 @@ class ServerConfig:
     @property
     def platform_names(self) -> frozenset[str]:
         """What a model may name as its `model_platform`."""
-        return frozenset({"tensorflow"} if self.platforms is None else self.platforms)
+        return platform_names(self.platforms, self.allow_python_models)
 
     def platform(self, name: str | None) -> PlatformOptions:
         """How the models of a platform are loaded; of one that no file describes, as the options here say."""

@@ -10,7 +10,7 @@ from typing import cast
 from pyserve.cli.flags import Flag, FlagValueError, Kind, State, Value, parse_value, set_away_from_default
 from pyserve.cli.table import FLAGS
 from pyserve.codec.batching_parameters import parse_batching_parameters
-from pyserve.codec.model_config import PLATFORM_TENSORFLOW, check_platform, parse_model_config
+from pyserve.codec.model_config import check_platform, parse_model_config
 from pyserve.codec.monitoring_config import parse_monitoring_config
 from pyserve.codec.platform_config import parse_platform_config
 from pyserve.codec.session_config import parse_session_config
@@ -25,6 +25,7 @@ from pyserve.config import (
     TensorFlowOptions,
     TfLiteOptions,
     Unlisted,
+    platform_names,
 )
 from pyserve.device_map import DeviceMap
 from pyserve.errors import InvalidArgumentError, UnimplementedError
@@ -80,13 +81,16 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
     for name in ("port", "rest_api_port", "admin_port"):
         if not 0 <= values.integer(name) <= 65535:
             raise InvalidArgumentError(f"--{name} must be between 0 and 65535; was {values.integer(name)}")
-    tags = frozenset(tag for tag in values.text("saved_model_tags").split(",") if tag)
+    tags = frozenset(_listed(values.text("saved_model_tags")))
     # The file of models is read before that of platforms, as in TensorFlow Serving, but needs their names.
     model_config_text = _model_config_text(values, read_file)
     platforms = _platforms(given, values, read_file)
     batching = _batching(values, read_file) if platforms is None else None
     return ServerConfig(
         models=_models(values, model_config_text, platforms),
+        allow_python_models=values.boolean("allow_python_models"),
+        load_op_library=_listed(values.text("load_op_library")),
+        import_modules=_listed(values.text("import")),
         model_config_file=values.text("model_config_file"),
         model_config_file_poll_wait_seconds=values.integer("model_config_file_poll_wait_seconds"),
         allow_version_labels_for_unavailable_models=values.boolean(
@@ -136,6 +140,10 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
             num_tflite_interpreters_per_pool=values.integer("num_tflite_interpreters_per_pool"),
         ),
     )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(item for item in text.split(",") if item)
 
 
 def _profiler(given: Mapping[str, Value]) -> bool:
@@ -219,7 +227,7 @@ def _model_config_text(values: _Values, read_file: Callable[[str], str]) -> str:
 def _models(
     values: _Values, model_config_text: str, platforms: Mapping[str, PlatformOptions] | None
 ) -> tuple[ModelConfig, ...]:
-    names = {PLATFORM_TENSORFLOW} if platforms is None else platforms.keys()
+    names = platform_names(platforms, values.boolean("allow_python_models"))
     config_file = values.text("model_config_file")
     if config_file:
         models = parse_model_config(model_config_text, config_file, names)

@@ -170,6 +170,12 @@ FLAGS: tuple[Flag, ...] = (
         "enable_session_run", BOOL, False,
         "offer SessionService/SessionRun; unsafe: callers may run every operation of a model's graph",
     ),
+    _own(
+        "allow_python_models", BOOL, False,
+        "serve model.py (model_platform python) and handler.py of version directories; unsafe: their code is run",
+    ),
+    _own("load_op_library", STRING, "", "comma-separated files of custom TensorFlow operations to load first"),
+    _own("import", STRING, "", "comma-separated Python modules to import before models are loaded"),
     _own("profile_dir", STRING, "", "directory below which the profiler service writes"),
     _own("drain_delay_s", FLOAT, 0.0, "seconds between the loss of readiness and the closing of the ports"),
     _own("drain_timeout_s", FLOAT, 25.0, "seconds that requests in flight may take to finish at shutdown"),

@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from pyserve.codec.text_file import parse_file, read_text
 from pyserve.config import (
+    PYTHON_PLATFORM,
     All,
     Latest,
     ModelConfig,
@@ -122,10 +123,11 @@ def check_platform(name: str, platform: str, platforms: Collection[str]) -> None
     """Refuse a model of a platform that nobody loads.
 
     Raises:
-        InvalidArgumentError: In TensorFlow Serving's words.
+        InvalidArgumentError: In TensorFlow Serving's words, and how to allow ours.
     """
     if platform not in platforms:
-        raise InvalidArgumentError(f"Model {name} requests unsupported platform {platform}")
+        hint = "; it needs --allow_python_models" if platform == PYTHON_PLATFORM else ""
+        raise InvalidArgumentError(f"Model {name} requests unsupported platform {platform}{hint}")
 
 
 def _policy(policy: tfs.FileSystemStoragePathSourceConfig.ServableVersionPolicy) -> VersionPolicy:

@@ -44,7 +44,7 @@ class Backend(Protocol):
     """What knows how to turn a path into a servable."""
 
     def prepare(self, *, own_process: bool) -> None:
-        """Begin, in the background, whatever the first load would otherwise wait for. Returns at once.
+        """Begin, in the background, whatever the first load would otherwise wait for. Returns at once, however often.
 
         Args:
             own_process: The process belongs to the server, so process-wide settings are the backend's to make.
@@ -82,6 +82,7 @@ class Core:
         self._config = config
         self._backend = backend
         self._platforms = platforms or {}
+        self._own_process = False  # set by start
         self.monitor = monitor
         self.metrics = ServingMetrics()
         self.scheduler = Scheduler(
@@ -124,7 +125,10 @@ class Core:
 
     def start(self, *, own_process: bool) -> None:
         """Begin to find, load and run models. Returns at once."""
-        self._backend.prepare(own_process=own_process)
+        self._own_process = own_process
+        # Of platforms that no model has yet, the first load prepares the backend.
+        for backend in [self._backend_of(model.platform) for model in self._config.models] or [self._backend]:
+            backend.prepare(own_process=own_process)
         self.scheduler.start()
         self.manager.start()
         self.configuration.begin(self._config.models)
@@ -230,6 +234,7 @@ class Core:
 
     def _make_loader(self, id: ServableId, path: str) -> Loader:
         backend = self._backend_of(self._platform_of(id.name))
+        backend.prepare(own_process=self._own_process)
         return MeteredLoader(backend.make_loader(id, path), path, self.metrics)
 
     def _incomplete_reason(self, platform: str, path: str) -> str | None:

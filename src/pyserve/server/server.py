@@ -18,8 +18,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from pyserve.config import ModelConfig, PlatformOptions, ServerConfig
-from pyserve.device_map import DeviceMap
+from pyserve.config import PYTHON_PLATFORM, ModelConfig, PlatformOptions, ServerConfig
 from pyserve.errors import CancelledError, DeadlineExceededError, FailedPreconditionError, ServingError
 from pyserve.lifecycle.base_path import ListChildren, children_on_disk
 from pyserve.lifecycle.monitor import Monitor
@@ -269,12 +268,11 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         config = self._config
-        described = {} if self._backend else config.platforms or {}
         core = Core(
             config,
-            self._backend or _backend(config.platform(None), config.device_map),
+            self._backend or _backend(config, config.platform(None)),
             self.monitor,
-            {name: _backend(options, config.device_map) for name, options in described.items()},
+            {} if self._backend else _platforms(config),
             self._list_children,
         )
         front_end = FrontEnd(config, core, self.readiness, lambda: self.phase is Phase.SERVING, self._tap)
@@ -282,6 +280,8 @@ class Server:
         self.phase = Phase.STARTING
         try:
             await front_end.open_admin()
+            if config.load_op_library or config.import_modules:
+                await asyncio.to_thread(_load_extensions, config, own_process)
             core.start(own_process=own_process)
             await asyncio.to_thread(core.wait_for_first_results, self._stop_requested.is_set)
             if not self._stop_requested.is_set():
@@ -311,15 +311,32 @@ class Server:
         logger.info("Stopped")
 
 
-def _backend(options: PlatformOptions, device_map: DeviceMap) -> Backend:
+def _backend(config: ServerConfig, options: PlatformOptions) -> Backend:
     # Late: a server over callables never needs it.
-    if options.tflite.prefer_tflite_model:
-        from pyserve.backends.tflite import TfLiteBackend
-
-        return TfLiteBackend(options.tflite, options.tensorflow, device_map)
+    from pyserve.backends.python import HandlerBackend
     from pyserve.backends.saved_model import SavedModelBackend
+    from pyserve.backends.tflite import TfLiteBackend
 
-    return SavedModelBackend(options.tensorflow, device_map)
+    models: Backend = SavedModelBackend(options.tensorflow, config.device_map)
+    if options.tflite.prefer_tflite_model:
+        models = TfLiteBackend(options.tflite, options.tensorflow, config.device_map)
+    return HandlerBackend(models, enabled=config.allow_python_models)
+
+
+def _platforms(config: ServerConfig) -> dict[str, Backend]:
+    """The backends of platforms that a file describes, and of our own."""
+    platforms = {name: _backend(config, options) for name, options in (config.platforms or {}).items()}
+    if config.allow_python_models:
+        from pyserve.backends.python import PythonBackend
+
+        platforms[PYTHON_PLATFORM] = PythonBackend()
+    return platforms
+
+
+def _load_extensions(config: ServerConfig, own_process: bool) -> None:
+    from pyserve.backends.saved_model import load_extensions
+
+    load_extensions(config.load_op_library, config.import_modules, own_process=own_process)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

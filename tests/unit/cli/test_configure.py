@@ -113,6 +113,7 @@ def test_every_flag_has_a_reason_or_is_implemented() -> None:
 FILES = {
     "/models": 'model_config_list { config { name: "a" base_path: "/a" model_platform: "fast" } }',
     "/custom": "custom_model_config {}",
+    "/python": 'model_config_list { config { name: "a" base_path: "/a" model_platform: "python" } }',
     "/empty": "",
     "/batching": "max_batch_size { value: 8 } batch_timeout_micros { value: 0 } num_batch_threads { value: 3 }",
     "/no_threads": "num_batch_threads { value: 0 }",
@@ -120,6 +121,7 @@ FILES = {
         [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig] {
           legacy_config { saved_model_tags: "quick" } } } } }""",
 }
+FILES["/ours"] = FILES["/platforms"].replace("fast", "python")
 
 
 def from_files(**flags: Value) -> ServerConfig:
@@ -135,6 +137,28 @@ def test_the_config_file_and_its_period_are_kept() -> None:
     assert configured(
         allow_version_labels_for_unavailable_models=True
     ).allow_version_labels_for_unavailable_models
+
+
+def test_python_models() -> None:
+    """The platform is there when it is allowed, beside those of a file, which may not describe it then."""
+    assert configured().platform_names == {"tensorflow"}
+    assert configured(allow_python_models=True).platform_names == {"tensorflow", "python"}
+    config = from_files(model_config_file="/python", allow_python_models=True)
+    assert [model.platform for model in config.models] == ["python"]
+    config = from_files(
+        model_config_file="/python", platform_config_file="/platforms", allow_python_models=True
+    )
+    assert config.platform_names == {"fast", "python"}
+    config = from_files(model_config_file="/python", platform_config_file="/ours")
+    assert config.platform_names == {"python"}
+
+
+def test_extensions() -> None:
+    """Lists of files and modules, in their order."""
+    config = configured(load_op_library="/b.so,/a.so", **{"import": "tensorflow_text,"})
+    assert config.load_op_library == ("/b.so", "/a.so")
+    assert config.import_modules == ("tensorflow_text",)
+    assert (configured().load_op_library, configured().import_modules) == ((), ())
 
 
 def test_a_platform_config_file_replaces_flags(caplog: pytest.LogCaptureFixture) -> None:
@@ -216,6 +240,15 @@ def test_batching_per_model_and_stuck_runs() -> None:
         (
             {"model_base_path": "/m", "platform_config_file": "/platforms"},
             "Model default requests unsupported platform tensorflow",
+        ),
+        (
+            {"model_config_file": "/python"},
+            "Model a requests unsupported platform python; it needs --allow_python_models",
+        ),
+        (
+            {"model_config_file": "/python", "platform_config_file": "/ours", "allow_python_models": True},
+            "The platform python cannot be described by a platform config file: with --allow_python_models it is that "
+            "of models that are Python code",
         ),
         ({"model_config_file": "/custom"}, "ModelServer does not yet support custom model config."),
     ],

@@ -86,6 +86,10 @@ def test_models(text: str, models: ModelSelection) -> None:
             model('name: "m" base_path: "/m" model_platform: "caffe"'),
             "Model m requests unsupported platform caffe",
         ),
+        (
+            model('name: "m" base_path: "/m" model_platform: "python"'),
+            "Model m requests unsupported platform python; it needs --allow_python_models",
+        ),
     ],
 )
 def test_refusals(text: str, message: str) -> None:

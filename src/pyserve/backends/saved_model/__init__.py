@@ -9,6 +9,7 @@
                                 └─► replicas    a servable for each of several devices
     backend   what the server holds
     runtime   the import of TensorFlow and its process-wide options; session_options their pure part
+    extensions  custom operations, and modules to import before models
     garbage   when Python's cyclic collector may run
     profile   TensorFlow's profiler
     failures  TensorFlow's exceptions as ServingError
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 from pyserve.backends.saved_model.backend import SavedModelBackend
 from pyserve.backends.saved_model.completeness import incomplete_reason
+from pyserve.backends.saved_model.extensions import load_extensions
 from pyserve.backends.saved_model.garbage import freeze_imported
 from pyserve.backends.saved_model.loader import SavedModelLoader
 from pyserve.backends.saved_model.replicas import ReplicatedServable
@@ -34,4 +36,5 @@ __all__ = [
     "SavedModelServable",
     "freeze_imported",
     "incomplete_reason",
+    "load_extensions",
 ]

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 _module: Any = None  # guarded by _lock while it is None
-_freeze = False  # guarded by _lock: whether the import ends with a freeze
+_freeze = False  # whether the import ends with a freeze; only ever set
 _threads: tuple[int, int] | None = None  # guarded by _lock: (intra, inter) that the process got
 _gpu_options: bytes | None = None  # guarded by _lock: serialized GPUOptions that the process got
 _warned: set[str] = set()  # guarded by _lock: what is said once per process
@@ -82,8 +82,7 @@ def _import_ahead() -> None:
 def own_process() -> None:
     """Say, before the first import, that this process is pyserve's: its imports may be frozen (see `garbage`)."""
     global _freeze
-    with _lock:
-        _freeze = True
+    _freeze = True  # without _lock, which an import holds for seconds: whoever says so does not wait
 
 
 def _import() -> Any:

@@ -1,0 +1,7 @@
+"""Words of a text."""
+
+import re
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

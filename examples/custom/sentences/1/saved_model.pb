@@ -1,0 +1,1 @@
+../../../models/vocabulary/1/saved_model.pb
