@@ -25,6 +25,10 @@ _WAYS = (
 """(name, field of Calls, language) of each way to call."""
 
 
+_LOCAL = Target("localhost:8500", "http://localhost:8501", "")
+"""Where a server listens by default, in the documentation of TensorFlow Serving too."""
+
+
 def run(program: str, arguments: Sequence[str]) -> int:
     """Run `pyserve inspect` with its arguments; the result is the process's exit code."""
     options = _parser(program).parse_args(arguments)
@@ -75,16 +79,26 @@ def _inspect(options: argparse.Namespace) -> int:
         grpc_address=options.grpc_address or target.grpc_address,
         http_url=options.http_url.rstrip("/") or target.http_url,
     )
-    calls = {} if options.no_calls else _calls(found, target)
-    if options.json:
-        print(page.as_json(found, calls))
-    else:
-        show(found, calls)
+    _show(found, target, as_json=options.json, calls=not options.no_calls)
     return remote.EXIT_OK
 
 
+def show_version(version: Path, tags: Sequence[str], *, as_json: bool, calls: bool) -> None:
+    """Print a version directory as `pyserve inspect` does."""
+    found = inspect_path(version, tags)
+    _show(found, replace(_LOCAL, model=found.model), as_json=as_json, calls=calls)
+
+
+def _show(found: Inspection, target: Target, *, as_json: bool, calls: bool) -> None:
+    shown = _calls(found, target) if calls else {}
+    if as_json:
+        print(page.as_json(found, shown))
+    else:
+        show(found, shown)
+
+
 def _find(options: argparse.Namespace) -> tuple[Inspection, Target]:
-    target = Target("localhost:8500", "http://localhost:8501", "")
+    target = _LOCAL
     if Path(options.source).exists() or not is_address(options.source):
         if options.model or options.version is not None:
             raise remote.UsageError("MODEL and --version are for a server; a path says both")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from pyserve.tools.inspect.samples import Element, Sample, feature_values, sampl
 
 _LINE = 60
 """Characters of a row of values that is written out; longer ones are written as a product."""
+
+_NOT_MADE = re.compile("(q|qu)int.*|float8_.*fnuz")
+"""Types that `tf.make_tensor_proto` of TensorFlow 2.21 does not make of Python's numbers."""
 
 _TENSORFLOW_NAMES = {"float": "float32", "double": "float64", "half": "float16"}
 
@@ -65,9 +69,7 @@ def calls_for(target: Target, signature: Signature, features: tuple[Feature, ...
     if refused:
         none = f"# no call can carry input {refused[0]}: it has the type {samples[refused[0]].dtype.name}"
         return Calls(none, none, none)
-    inputs = "".join(
-        f"{_quoted(alias)}: {_python(sample)}, " for alias, sample in samples.items()
-    ).removesuffix(", ")
+    inputs = ", ".join(f"{_quoted(alias)}: {_python(sample)}" for alias, sample in samples.items())
     return Calls(
         _curl_predict(target, signature, samples),
         _stub_predict(target, signature.key, samples),
@@ -217,10 +219,12 @@ def _stub(target: Target, module: str, message: str, method: str, key: str, inpu
 
 
 def _stub_predict(target: Target, key: str, samples: Mapping[str, Sample]) -> str:
-    inputs = [
-        f"request.inputs[{_quoted(alias)}].CopyFrom(tf.make_tensor_proto({_python(sample)}, dtype={_tf_dtype(sample.dtype)}))"
-        for alias, sample in samples.items()
-    ]
+    inputs = []
+    for alias, sample in samples.items():
+        if _NOT_MADE.fullmatch(sample.dtype.name):
+            return f"# tf.make_tensor_proto makes no {sample.dtype.name} of numbers, which input {alias} takes"
+        tensor = f"tf.make_tensor_proto({_python(sample)}, dtype={_tf_dtype(sample.dtype)})"
+        inputs.append(f"request.inputs[{_quoted(alias)}].CopyFrom({tensor})")
     return _stub(target, "predict_pb2", "PredictRequest", "Predict", key, inputs)
 
 

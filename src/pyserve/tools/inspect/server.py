@@ -30,9 +30,10 @@ def split_url(text: str) -> tuple[str, str, int | None]:
         InvalidArgumentError: It is a URL of something else.
     """
     url = urlsplit(text)
-    if url.scheme not in ("http", "https") or url.path in ("", "/"):
+    if url.scheme not in ("http", "https"):
         return text, "", None
-    asked = rest_url.parse("GET", url.path)
+    path = url.path.rstrip("/")
+    asked = rest_url.parse("GET", path) if path else rest_url.Target("status", "")
     if asked.label is not None:
         raise InvalidArgumentError(f"{text}: name a version, not a label")
     return f"{url.scheme}://{url.netloc}", asked.name, asked.version
