@@ -1,15 +1,15 @@
 """Makes one model in every form that `pyserve convert` takes. Run in a process of its own: it imports TensorFlow.
 
-    python convertible_models.py DIRECTORY
+python convertible_models.py DIRECTORY
 
-    line.keras, line.h5        [?, 2] → [?, 1], the weighted sum with weights 2 and 3
-    custom.keras               a layer that Keras does not know when it loads the file
-    frozen.pb                  the same sum, weights as constants, `x` → `y`
-    tf1/line.ckpt.*            the same by TensorFlow 1's Saver, with a table from a file: `x` → `y`, `word` → `id`
-    tf2/1, tf2/ckpt-1.*        a SavedModel with the weights 0, and a checkpoint with those of the sum
-    pixels/1                   [?, 4, 6, 3] floats → the mean of each channel, beside a factor that is 2 in `scaled`
-    many/1                     MetaGraphs with the tags `serve`, and `serve` and `gpu`
-    red.png                    4 x 6 pixels
+line.keras, line.h5        [?, 2] → [?, 1], the weighted sum with weights 2 and 3
+custom.keras               a layer that Keras does not know when it loads the file
+frozen.pb                  the same sum, weights as constants, `x` → `y`
+tf1/line.ckpt.*            the same by TensorFlow 1's Saver, with a table from a file: `x` → `y`, `word` → `id`
+tf2/1, tf2/ckpt-1.*        a SavedModel with the weights 0, and a checkpoint with those of the sum
+pixels/1                   [?, 4, 6, 3] floats → the mean of each channel, beside a factor that is 2 in `scaled`
+many/1                     MetaGraphs with the tags `serve`, and `serve` and `gpu`
+red.png                    4 x 6 pixels
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def by_checkpoint(directory: Path) -> None:
     directory.mkdir()
     empty = Line(tf.zeros([2, 1]))
     tf.saved_model.save(empty, str(directory / "1"), signatures={"serving_default": empty.run})
-    tf.train.Checkpoint(model=Line(tf.constant(WEIGHTS)), step=tf.Variable(1)).write(str(directory / "ckpt-1"))
+    tf.train.Checkpoint(model=Line(tf.constant(WEIGHTS)), step=tf.Variable(1)).write(
+        str(directory / "ckpt-1")
+    )
     tf.train.Checkpoint(other=tf.Variable(1.0)).write(str(directory / "alien"))
 
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,9 +57,7 @@ def run_python(code: str) -> str:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_calls_from_a_path(
-    model: str, server: ServerProcess, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_calls_from_a_path(model: str, server: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:
     """Each call that a path gives is answered by a server with that model; only what has no inputs has no curl."""
     found = inspect(
         capsys,

@@ -5,7 +5,7 @@
     keras_model, graph_files, checkpoint, saved_model     each kind → a SavedModel in the staging directory
     graph_signature   tensors of a graph by name → a SignatureDef; which there are to choose from
     edits             signatures, aliases, tags renamed and chosen (pure)
-    image_signature   a signature that takes encoded images
+    image_signature   a signature that takes encoded images; graph_copy, a part of a graph once more (pure)
     trial             run by pyserve's own backend
     publish           the next version number, whole or not at all
 

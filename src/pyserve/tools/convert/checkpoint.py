@@ -56,7 +56,9 @@ def from_objects(model: Path, tags: Collection[str], prefix: Path, staging: Path
         loaded = tensorflow_.saved_model.load(str(model), tags=sorted(tags))
         if not hasattr(loaded, "signatures"):
             raise InvalidArgumentError(f"{model} holds no objects to restore a checkpoint into")
-        _restore(tensorflow_, loaded, prefix, sorted({key.partition("/")[0] for key in keys} - {_OBJECT_GRAPH}))
+        _restore(
+            tensorflow_, loaded, prefix, sorted({key.partition("/")[0] for key in keys} - {_OBJECT_GRAPH})
+        )
         tensorflow_.saved_model.save(loaded, str(staging), signatures=dict(loaded.signatures))
     except Exception as error:
         raise to_serving_error(error) from error

@@ -1,8 +1,8 @@
 """Adds a signature that takes encoded images where another one takes pixels: decode, resize, scale, in the graph.
 
-The placeholder of the pixels becomes one with a default, and the default is what the decoder makes. A request that
-feeds pixels runs as before, since a tensor that is fed is not computed; one that feeds images leaves it to the default.
-The model is in the graph once, whatever it is made of.
+What lies between the pixels and the outputs is in the graph a second time, behind a decoder; variables, tables and
+constants are shared, and requests with pixels run as before. A placeholder whose default were the decoder would need no
+copy; but TensorFlow runs the default, and misses the images, when a function that takes the pixels is inlined.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyserve.backends.saved_model.failures import to_serving_error
-from pyserve.backends.saved_model.meta_graph import full_name
 from pyserve.backends.saved_model.runtime import tensorflow
 from pyserve.codec.signature_def import tensor_spec
 from pyserve.dtypes import STRING
@@ -20,6 +19,7 @@ from pyserve.errors import InvalidArgumentError, NotFoundError
 from pyserve.protos import tf
 from pyserve.servable import DEFAULT_SIGNATURE, TensorSpec
 from pyserve.tools.convert.edits import require
+from pyserve.tools.convert.graph_copy import copy_part
 
 METHODS = ("bilinear", "nearest", "bicubic", "area", "lanczos3")
 
@@ -73,11 +73,10 @@ def add_image_signature(graph: tf.MetaGraphDef, wanted: ImageSignature) -> None:
     if wanted.alias in base.inputs and wanted.alias != spec.alias:
         raise InvalidArgumentError(f'signature "{wanted.of}" has an input "{wanted.alias}" already')
     pixels = _pixels(spec, wanted)
-    placeholder = _placeholder(graph.graph_def, spec)
     scope = _free_scope(graph.graph_def)
     decoder = _decoder(scope, spec, pixels, wanted)
-    placeholder.op = "PlaceholderWithDefault"
-    placeholder.input.append(f"{scope}/pixels")
+    outputs = [info.name for info in base.outputs.values()]
+    copies = copy_part(graph.graph_def, spec.tensor_name, f"{scope}/pixels:0", outputs, f"{scope}/model")
     graph.graph_def.node.extend(decoder.node)
     graph.graph_def.library.function.extend(decoder.library.function)
 
@@ -88,6 +87,8 @@ def add_image_signature(graph: tf.MetaGraphDef, wanted: ImageSignature) -> None:
     images = made.inputs[wanted.alias]
     images.name, images.dtype = f"{scope}/images:0", STRING.number
     images.tensor_shape.dim.add(size=-1)
+    for info in made.outputs.values():
+        info.name = copies[info.name]
 
 
 def _pixel_input(signature: tf.SignatureDef, wanted: ImageSignature) -> TensorSpec:
@@ -133,14 +134,6 @@ def _pixels(spec: TensorSpec, wanted: ImageSignature) -> _Pixels:
         if len(values) not in (1, channels):
             raise InvalidArgumentError(f"{name} has {len(values)} values, expected 1 or {channels}")
     return _Pixels(height, width, channels)
-
-
-def _placeholder(graph: tf.GraphDef, spec: TensorSpec) -> tf.NodeDef:
-    name, _, output = full_name(spec.tensor_name).partition(":")
-    for node in graph.node:
-        if node.name == name and node.op == "Placeholder" and output == "0":
-            return node
-    raise InvalidArgumentError(f'input "{spec.alias}" is no placeholder of the graph, but {spec.tensor_name}')
 
 
 def _free_scope(graph: tf.GraphDef) -> str:

@@ -24,7 +24,9 @@ def from_keras(file: Path, staging: Path) -> None:
         model.export(str(staging), verbose=False)
     except Exception as error:
         told = to_serving_error(error).message
-        raise InvalidArgumentError(f"{file}: Keras cannot make a SavedModel of it: {_reason(told)}") from error
+        raise InvalidArgumentError(
+            f"{file}: Keras cannot make a SavedModel of it: {_reason(told)}"
+        ) from error
 
 
 def _reason(message: str) -> str:

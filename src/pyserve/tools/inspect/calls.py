@@ -222,7 +222,9 @@ def _stub_predict(target: Target, key: str, samples: Mapping[str, Sample]) -> st
     inputs = []
     for alias, sample in samples.items():
         if _NOT_MADE.fullmatch(sample.dtype.name):
-            return f"# tf.make_tensor_proto makes no {sample.dtype.name} of numbers, which input {alias} takes"
+            return (
+                f"# tf.make_tensor_proto makes no {sample.dtype.name} of numbers, which input {alias} takes"
+            )
         tensor = f"tf.make_tensor_proto({_python(sample)}, dtype={_tf_dtype(sample.dtype)})"
         inputs.append(f"request.inputs[{_quoted(alias)}].CopyFrom({tensor})")
     return _stub(target, "predict_pb2", "PredictRequest", "Predict", key, inputs)
