@@ -46,6 +46,17 @@ def frozen(directory: Path) -> None:
     (directory / "frozen.pb").write_bytes(graph.as_graph_def().SerializeToString())
 
 
+def loop(directory: Path) -> None:
+    v1.disable_control_flow_v2()
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 4, 6, 3], "x")
+        two = tf.constant(2.0)
+        _, more = tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, x + two), (0, x))
+        tf.identity(more, name="y")
+    v1.enable_control_flow_v2()
+    (directory / "loop.pb").write_bytes(graph.as_graph_def().SerializeToString())
+
+
 def by_saver(directory: Path) -> None:
     directory.mkdir()
     (directory / "words.txt").write_text("the\nquick\nfox\n")
@@ -147,6 +158,7 @@ def many(directory: Path) -> None:
 def main(directory: Path) -> None:
     by_keras(directory)
     frozen(directory)
+    loop(directory)
     by_saver(directory / "tf1")
     by_checkpoint(directory / "tf2")
     of_pixels(directory)

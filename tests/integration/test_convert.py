@@ -21,6 +21,7 @@ from pyserve.client import Client
 from pyserve.inference.warmup_file import PATH_IN_VERSION
 from servers import EXAMPLES, ServerProcess, config_text
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for all conversions
 ROWS = [[1.0, 1.0], [0.5, 2.0]]
 SUMS = [[5.0], [7.0]]
 
@@ -60,6 +61,7 @@ CONVERSIONS: dict[str, list[str]] = {
         "--image_resize=nearest",
         "--image_alias=file",
     ],
+    "loop": ["{}/loop.pb", "--input=x", "--output=y", "--image_signature=from_files"],
     "tags": ["{}/many", "--saved_model_tags=serve,gpu", "--tags=serve", "--version=7"],
     "tf1_savedmodel": [str(EXAMPLES / "tf1_linear"), "--default_signature=prediction"],
 }  # fmt: skip
@@ -106,14 +108,18 @@ def models(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.fixture(scope="module")
-def served(models: Mapping[str, Path]) -> Iterator[Client]:
+def server(models: Mapping[str, Path]) -> Iterator[ServerProcess]:
     """A server with everything that was converted."""
     config = next(iter(models.values())).parent / "models.config"
     config.write_text(config_text(models))
     with ServerProcess([f"--model_config_file={config}"]) as server:
-        with Client(f"localhost:{server.grpc_port}") as client:
-            client.rest_port = server.rest_port  # type: ignore[attr-defined]
-            yield client
+        yield server
+
+
+@pytest.fixture(scope="module")
+def served(server: ServerProcess) -> Iterator[Client]:
+    with Client(f"localhost:{server.grpc_port}") as client:
+        yield client
 
 
 @pytest.mark.parametrize(
@@ -142,10 +148,10 @@ def test_renamed(served: Client) -> None:
     assert served.predict("renamed", {"pixels": pixels, "factor": 3.0})["colour"].tolist() == [[3, 3, 3]]
 
 
-def test_images(served: Client, sources: Path) -> None:
+def test_images(served: Client, server: ServerProcess, sources: Path) -> None:
     """A signature of encoded images answers a REST request with base64, and its pixels are those of the picture."""
     body = json.dumps({"instances": [encoded(sources / "red.png")] * 2}).encode()
-    url = f"http://localhost:{served.rest_port}/v1/models/images:predict"  # type: ignore[attr-defined]
+    url = f"http://localhost:{server.rest_port}/v1/models/images:predict"
     with urllib.request.urlopen(url, body, timeout=30) as answer:
         assert json.load(answer) == {"predictions": [[1.0, -1.0, 0.0]] * 2}
     # Who sends pixels is served as before.
@@ -164,6 +170,15 @@ def test_planes(served: Client, sources: Path) -> None:
     assert done["sums"].tolist() == [[6 * 128, 0, 0]]
     with pytest.raises(Exception, match="Unknown image file format"):
         served.predict("planes", {"file": [b"none"]}, signature="from_files")
+
+
+def test_images_for_a_loop_of_tensorflow_1(served: Client, sources: Path) -> None:
+    """The loop runs for images as it does for pixels, each in a frame of its own."""
+    done = served.predict(
+        "loop", {"image_bytes": [(sources / "red.png").read_bytes()]}, signature="from_files"
+    )
+    assert done["y"][0, 0, 0].tolist() == [7, 6, 6]
+    assert served.predict("loop", {"x": np.zeros((1, 4, 6, 3))})["y"][0, 3, 5].tolist() == [6, 6, 6]
 
 
 def test_tags_and_version(served: Client, models: Mapping[str, Path]) -> None:
@@ -191,7 +206,7 @@ def test_tensorflow_sees_the_new_names(models: Mapping[str, Path]) -> None:
         "import tensorflow as tf\n"
         f"loaded = tf.saved_model.load({str(models['images'] / '1')!r})\n"
         "made = loaded.signatures['from_pixels'](pixels=tf.ones([1, 4, 6, 3]))\n"
-        "print(sorted(loaded.signatures), made['means'].numpy().tolist())\n"
+        "print(sorted(set(loaded.signatures) - {'__saved_model_init_op'}), made['means'].numpy().tolist())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -18,8 +18,10 @@ import pytest
 
 from pyserve.backends.saved_model import SavedModelServable
 from pyserve.backends.tflite import TfLiteBackend, TfLiteServable
+from pyserve.backends.tflite.model_file import read_signatures
+from pyserve.cli.main import main
 from pyserve.config import TensorFlowOptions, TfLiteOptions
-from pyserve.errors import Code, ServingError
+from pyserve.errors import Code, DataLossError, ServingError
 from pyserve.servable import Servable, ServableId
 from servers import ServerProcess
 
@@ -337,3 +339,40 @@ def test_the_server(several: bytes, tmp_path: Path) -> None:
         with urllib.request.urlopen(f"{url}/metadata", timeout=30) as answer:
             signatures = json.loads(answer.read())["metadata"]["signature_def"]["signature_def"]
         assert signatures["integers"]["inputs"]["i"]["dtype"] == "DT_INT64"
+
+
+@pytest.mark.parametrize("name", ["several", "nameless"])
+def test_signatures_without_tensorflow(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, serve: Load
+) -> None:
+    """The file itself tells the signatures that the interpreter does, but for its own numbers in tensors' names."""
+    model: bytes = request.getfixturevalue(name)
+    (tmp_path / "model.tflite").write_bytes(model)
+    found, loaded = read_signatures(tmp_path / "model.tflite"), serve(model).signatures
+    assert found.keys() == loaded.keys()
+    for key, signature in found.items():
+        assert signature.inputs == loaded[key].inputs
+        assert signature.outputs == loaded[key].outputs
+
+
+def test_a_file_that_is_cut_off_tells_nothing(several: bytes, tmp_path: Path) -> None:
+    """Wherever it is cut, the signatures are those of the whole file, or the file is said to be damaged."""
+    file = tmp_path / "model.tflite"
+    file.write_bytes(several)
+    whole = read_signatures(file)
+    for size in range(8, len(several), 7):
+        file.write_bytes(several[:size])
+        try:
+            assert read_signatures(file) == whole
+        except DataLossError:
+            pass
+
+
+def test_inspect(several: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`pyserve inspect` shows a version that holds such a model."""
+    (tmp_path / "m" / "4").mkdir(parents=True)
+    (tmp_path / "m" / "4" / "model.tflite").write_bytes(several)
+    assert main(["inspect", str(tmp_path / "m"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["files"]["format"]) == (4, "TensorFlow Lite")
+    assert found["signatures"]["text"]["calls"]["curl"].startswith("curl -d")

@@ -132,9 +132,8 @@ def _by_signature(
         having = [key for key in keys if each.old in getattr(signatures[key], role)]
         if not having:
             there = sorted({alias for key in keys for alias in getattr(signatures[key], role)})
-            raise NotFoundError(
-                f'there is no {role[:-1]} "{each.old}" in {", ".join(keys)}; there are {", ".join(there) or "none"}'
-            )
+            where, those = ", ".join(sorted(keys)), ", ".join(there) or "none"
+            raise NotFoundError(f'there is no {role[:-1]} "{each.old}" in {where}; there are {those}')
         for key in having:
             found.setdefault(key, {})[each.old] = each.new
     return found

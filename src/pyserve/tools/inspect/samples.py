@@ -23,7 +23,7 @@ _PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
 """A red PNG of one pixel: the smallest thing that every decoder of images takes."""
-_IMAGE = re.compile(r"image|img|jpe?g|png|picture|photo|_bytes$", re.IGNORECASE)
+_IMAGE = re.compile(r"image|img|jpe?g|png|picture|photo|_bytes\b", re.IGNORECASE)
 _EXAMPLE = re.compile(r"example|serialized", re.IGNORECASE)
 
 Element = bool | int | float | complex | str | bytes
