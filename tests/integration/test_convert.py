@@ -178,7 +178,11 @@ def test_images_for_a_loop_of_tensorflow_1(served: Client, sources: Path) -> Non
         "loop", {"image_bytes": [(sources / "red.png").read_bytes()]}, signature="from_files"
     )
     assert done["y"][0, 0, 0].tolist() == [7, 6, 6]
-    assert served.predict("loop", {"x": np.zeros((1, 4, 6, 3))})["y"][0, 3, 5].tolist() == [6, 6, 6]
+    assert served.predict("loop", {"x": np.zeros((1, 4, 6, 3), np.float32)})["y"][0, 3, 5].tolist() == [
+        6,
+        6,
+        6,
+    ]
 
 
 def test_tags_and_version(served: Client, models: Mapping[str, Path]) -> None:
@@ -249,6 +253,7 @@ def test_a_warmup_file_that_does_not_fit(
     [
         (["{}/none.keras"], 1, "none.keras; No such file or directory"),
         (["{}/custom.keras"], 1, "Keras cannot make a SavedModel of it: Could not locate class 'Unheard'"),
+        (["{}/custom.keras", "--import=no_such"], 1, "module no_such cannot be imported"),
         (["{}/frozen.pb"], 2, "has no signature: name its tensors with --input and --output"),
         (["{}/frozen.pb", "--input=x", "--output=z"], 1, 'no tensor "z"; outputs to choose from: y'),
         (["{}/frozen.pb", "--input=x", "--input=x:0", "--output=y"], 2, "--input names something twice"),
@@ -300,6 +305,20 @@ def test_bad_input(
     assert said in output.err
     assert output.out == ""
     assert [path.name for path in (tmp_path / "m").iterdir()] == ["1"]
+
+
+def test_layers_of_their_own(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Keras model with layers that a module registers converts once the module is named."""
+    (tmp_path / "my_layers.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='mine')\n"
+        "class Unheard(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert convert(sources, tmp_path / "m", ["{}/custom.keras", "--import=my_layers"]) == 0
+    assert (tmp_path / "m" / "1" / "saved_model.pb").is_file()
 
 
 def test_what_does_not_run_is_not_published(

@@ -81,6 +81,14 @@ def _add_source(group: _Group) -> None:
             help=f"an {role} of a graph without signatures",
         )
     group.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module of yours first, which registers layers for Keras",
+    )
+    group.add_argument(
         "--meta_graph",
         type=Path,
         metavar="PATH",
@@ -146,6 +154,7 @@ def _convert(options: argparse.Namespace) -> int:
             inputs=_unique("--input", options.input),
             outputs=_unique("--output", options.output),
             meta_graph=options.meta_graph,
+            modules=tuple(options.modules),
         ),
         target=options.target,
         version=options.version,

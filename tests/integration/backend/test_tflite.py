@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -345,7 +346,7 @@ def test_the_server(several: bytes, tmp_path: Path) -> None:
 def test_signatures_without_tensorflow(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, serve: Load
 ) -> None:
-    """The file itself tells the signatures that the interpreter does, but for its own numbers in tensors' names."""
+    """The file itself tells the signatures that the interpreter does."""
     model: bytes = request.getfixturevalue(name)
     (tmp_path / "model.tflite").write_bytes(model)
     found, loaded = read_signatures(tmp_path / "model.tflite"), serve(model).signatures
@@ -362,10 +363,8 @@ def test_a_file_that_is_cut_off_tells_nothing(several: bytes, tmp_path: Path) ->
     whole = read_signatures(file)
     for size in range(8, len(several), 7):
         file.write_bytes(several[:size])
-        try:
+        with contextlib.suppress(DataLossError):
             assert read_signatures(file) == whole
-        except DataLossError:
-            pass
 
 
 def test_inspect(several: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

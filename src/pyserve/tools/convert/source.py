@@ -25,6 +25,7 @@ class Source:
         path: What was saved.
         tags: Of the MetaGraph, of a SavedModel with several.
         inputs, outputs: Names of tensors by alias, of a graph without signatures.
+        modules: To import before a Keras file is read; they register its layers.
         meta_graph: For a checkpoint: its `.meta` file where that is not beside it, or a SavedModel of the same model.
     """
 
@@ -33,6 +34,7 @@ class Source:
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     meta_graph: Path | None = None
+    modules: tuple[str, ...] = ()
 
 
 def stage(source: Source, staging: Path) -> None:
@@ -46,7 +48,7 @@ def stage(source: Source, staging: Path) -> None:
     if suffix == ".onnx":
         raise UnimplementedError(_ONNX.format(path))
     if suffix in keras_model.SUFFIXES and path.exists():
-        keras_model.from_keras(path, staging)
+        keras_model.from_keras(path, source.modules, staging)
     elif suffix in (".pb", ".pbtxt") and path.is_file() and path.name not in (BINARY_NAME, TEXT_NAME):
         graph_files.from_frozen_graph(path, source.inputs, source.outputs, staging)
     elif (prefix := checkpoint.find_prefix(path)) is not None:
