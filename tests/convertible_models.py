@@ -60,14 +60,16 @@ def loop(directory: Path) -> None:
 
 def by_saver(directory: Path) -> None:
     directory.mkdir()
-    (directory / "words.txt").write_text("the\nquick\nfox\n")
+    words = directory / "training" / "words.txt"
+    words.parent.mkdir()
+    words.write_text("the\nquick\nfox\n")
     with tf.Graph().as_default(), v1.Session() as session:
         x = v1.placeholder(tf.float32, [None, 2], "x")
         weights = v1.get_variable("weights", initializer=WEIGHTS, use_resource=False)
         y = tf.matmul(x, weights, name="y")
         table = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
-                str(directory / "words.txt"),
+                str(words),
                 tf.string,
                 tf.lookup.TextFileIndex.WHOLE_LINE,
                 tf.int64,
@@ -79,6 +81,7 @@ def by_saver(directory: Path) -> None:
         v1.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(y))
         session.run(v1.global_variables_initializer())
         v1.train.Saver().save(session, str(directory / "line.ckpt"))
+    words.rename(directory / "words.txt")  # where the graph does not look for it, beside the checkpoint
     # As a cluster would have written it: its machines are not those that serve.
     meta = directory / "line.ckpt.meta"
     graph = v1.MetaGraphDef.FromString(meta.read_bytes())

@@ -104,6 +104,7 @@ def models(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     base = tmp_path_factory.mktemp("models")
     for name, arguments in CONVERSIONS.items():
         assert convert(sources, base / name, arguments) == 0, name
+    (sources / "tf1" / "words.txt").unlink()  # a version needs nothing but itself
     return {name: base / name for name in CONVERSIONS}
 
 
@@ -263,6 +264,11 @@ def test_a_warmup_file_that_does_not_fit(
             ["{}/tf1"],
             2,
             "inputs to choose from: x, word\n  outputs to choose from: id/LookupTableFindV2, Sum",
+        ),
+        (
+            ["{}/tf1", "--input=x", "--output=y"],
+            1,
+            "words.txt, which the graph reads, is neither there nor in",
         ),
         (["{}/tf1", "--meta_graph={}/none.meta"], 1, "none.meta; No such file or directory"),
         (["{}/tf1", "--meta_graph={}/tf2"], 1, "is a checkpoint by names; give its .meta file"),

@@ -19,7 +19,7 @@ import pytest
 
 from pyserve.backends.saved_model import SavedModelServable
 from pyserve.backends.tflite import TfLiteBackend, TfLiteServable
-from pyserve.backends.tflite.model_file import read_signatures
+from pyserve.backends.tflite.model_file import TYPES, read_signatures
 from pyserve.cli.main import main
 from pyserve.config import TensorFlowOptions, TfLiteOptions
 from pyserve.errors import Code, DataLossError, ServingError
@@ -354,6 +354,16 @@ def test_signatures_without_tensorflow(
     for key, signature in found.items():
         assert signature.inputs == loaded[key].inputs
         assert signature.outputs == loaded[key].outputs
+
+
+def test_types() -> None:
+    """The numbers of types are those of TensorFlow Lite's schema."""
+    from tensorflow.lite.python.schema_py_generated import TensorType
+
+    names = {"float32": "float", "float64": "double", "float16": "half"}
+    known = {number: name.lower() for name, number in vars(TensorType).items() if isinstance(number, int)}
+    for number, name in enumerate(TYPES):
+        assert names.get(known.get(number, name), known.get(number, name)) == name
 
 
 def test_a_file_that_is_cut_off_tells_nothing(several: bytes, tmp_path: Path) -> None:

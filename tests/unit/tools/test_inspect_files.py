@@ -143,6 +143,7 @@ def test_plain_lines(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["{}/file"], 1, "file is none of saved_model.pb, saved_model.pbtxt, model.tflite"),
         (["{}/damaged"], 1, "Can't parse"),
         (["{}/lite"], 1, "model.tflite is no TensorFlow Lite model"),
+        (["{}/" + "x" * 300], 1, "File name too long"),
         (["{}/model", "name"], 2, "MODEL and --version are for a server"),
         (["{}/model", "--signature=no"], 1, 'there is no signature "no"; the model has serving_default, '),
     ],

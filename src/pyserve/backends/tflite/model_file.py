@@ -33,9 +33,10 @@ _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_SHAPE_SIGNATURE = 0, 1, 3, 7
 _SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS, _SIGNATURE_KEY, _SIGNATURE_SUBGRAPH = 0, 1, 2, 4
 _MAP_NAME, _MAP_TENSOR = 0, 1
 
-_TYPES = (
+TYPES = (
     "float", "half", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "double",
-    "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16",
+    "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2",
+    "uint4",
 )  # fmt: skip
 """Names by the number of TensorFlow Lite's enum `TensorType`."""
 
@@ -97,13 +98,13 @@ def _signatures(read: Read) -> dict[str, Signature]:
 
 def _details(read: Read, tensor: int) -> Details:
     kind = scalar(read, tensor, _TENSOR_TYPE, INT8)
-    dtype = BY_NAME[_TYPES[kind]].numpy if 0 <= kind < len(_TYPES) else None
+    known = BY_NAME.get(TYPES[kind]) if 0 <= kind < len(TYPES) else None
     name = text(read, tensor, _TENSOR_NAME)
-    if dtype is None:
+    if known is None or known.numpy is None:
         raise InternalError(f"Unknown TfLite type of tensor {name}: {kind}")
     return {
         "name": name,
-        "dtype": dtype,
+        "dtype": known.numpy,
         "shape": numbers(read, tensor, _TENSOR_SHAPE),
         "shape_signature": numbers(read, tensor, _TENSOR_SHAPE_SIGNATURE),
     }
