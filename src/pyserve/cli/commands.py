@@ -39,6 +39,10 @@ COMMANDS: tuple[Command, ...] = (
         "make and check files of requests that a version replays while it loads",
         "pyserve.cli.warmup_command",
     ),
+    Command("inspect", "what a model is, and how to call it", "pyserve.cli.inspect_command"),
+    Command(
+        "convert", "make a version to serve out of what a model was saved as", "pyserve.cli.convert_command"
+    ),
     Command("predict", "ask a server to run a model", "pyserve.cli.predict_command"),
     Command("status", "which versions of models a server has", "pyserve.cli.status_command"),
     Command("reload", "give a server a new list of models", "pyserve.cli.reload_command"),

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from pyserve.errors import Code, ServingError
+from pyserve.errors import Code, ServingError, file_error
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
@@ -52,6 +52,9 @@ def exit_code(program: str, action: Callable[[], int]) -> int:
     except ServingError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return _BY_CODE.get(error.code, EXIT_REFUSED)
+    except OSError as error:
+        print(f"{program}: {file_error(error)}", file=sys.stderr)
+        return EXIT_REFUSED
 
 
 def usage(error: ServingError) -> UsageError:

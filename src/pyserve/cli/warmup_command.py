@@ -105,7 +105,7 @@ def _make(options: argparse.Namespace) -> int:
     output: Path = options.output or version / PATH_IN_VERSION
     if output.exists() and not options.force:
         raise AlreadyExistsError(f"{output} is there already; --force replaces it")
-    bodies = [body for name in options.request for body in warmup.request_bodies(name, _read(name))]
+    bodies = warmup.read_bodies(options.request)
     records = warmup.make(version, bodies, _tags(options), options.signature)
     size = warmup.write(output, records)
     print(f"{output}: {_count(len(records), 'record')}, {_count(size, 'byte')}")
@@ -133,15 +133,6 @@ def _check(options: argparse.Namespace) -> int:
         print(f"replayed in {seconds:.3f} s")
     print("OK")
     return EXIT_OK
-
-
-def _read(name: str) -> bytes:
-    if name == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise file_error(error) from error
 
 
 def _count(number: int, noun: str) -> str:

@@ -28,10 +28,16 @@ def version_directory(path: Path) -> Path:
         return path.parent
     if _is_version(path):
         return path
-    versions = [child for child in path.iterdir() if child.name.isdecimal() and _is_version(child)]
+    versions = versions_in(path)
     if not versions:
         raise InvalidArgumentError(f"{path} holds neither a model ({', '.join(_FILES)}) nor versions of one")
-    return max(versions, key=lambda child: int(child.name))
+    return versions[max(versions)]
+
+
+def versions_in(path: Path) -> dict[int, Path]:
+    """The versions in a model's base path that hold a model, by number."""
+    children = (child for child in path.iterdir() if child.name.isdecimal())
+    return {int(child.name): child for child in children if _is_version(child)}
 
 
 def _is_version(path: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -37,6 +38,25 @@ _MAX_PROBLEMS = 20
 
 
 # --- make --------------------------------------------------------------------------------------------------------
+
+
+def read_bodies(names: Iterable[str]) -> list[tuple[str, bytes]]:
+    """The predict requests in files; `-` is standard input. See `request_bodies`.
+
+    Raises:
+        InvalidArgumentError: A file holds none.
+        ServingError: One cannot be read.
+    """
+    return [body for name in names for body in request_bodies(name, _read(name))]
+
+
+def _read(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise file_error(error) from error
 
 
 def request_bodies(name: str, text: bytes) -> list[tuple[str, bytes]]:

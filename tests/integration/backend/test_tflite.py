@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -19,13 +20,15 @@ import pytest
 from batching_fakes import Noted
 from pyserve.backends.saved_model import SavedModelServable
 from pyserve.backends.tflite import TfLiteBackend, TfLiteServable
+from pyserve.backends.tflite.model_file import TYPES, read_signatures
 from pyserve.batching.parameters import StaticPolicy
 from pyserve.batching.policy import QueueRules
 from pyserve.batching.scheduler import Scheduler
 from pyserve.batching.task import Task
+from pyserve.cli.main import main
 from pyserve.config import BatchingParameters, TensorFlowOptions, TfLiteOptions
 from pyserve.device_map import DeviceMap
-from pyserve.errors import Code, ServingError
+from pyserve.errors import Code, DataLossError, ServingError
 from pyserve.servable import Servable, ServableHandle, ServableId
 from servers import ServerProcess
 
@@ -388,3 +391,48 @@ def test_the_server(several: bytes, tmp_path: Path) -> None:
         with urllib.request.urlopen(f"{url}/metadata", timeout=30) as answer:
             signatures = json.loads(answer.read())["metadata"]["signature_def"]["signature_def"]
         assert signatures["integers"]["inputs"]["i"]["dtype"] == "DT_INT64"
+
+
+@pytest.mark.parametrize("name", ["several", "nameless"])
+def test_signatures_without_tensorflow(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, serve: Load
+) -> None:
+    """The file itself tells the signatures that the interpreter does."""
+    model: bytes = request.getfixturevalue(name)
+    (tmp_path / "model.tflite").write_bytes(model)
+    found, loaded = read_signatures(tmp_path / "model.tflite"), serve(model).signatures
+    assert found.keys() == loaded.keys()
+    for key, signature in found.items():
+        assert signature.inputs == loaded[key].inputs
+        assert signature.outputs == loaded[key].outputs
+
+
+def test_types() -> None:
+    """The numbers of types are those of TensorFlow Lite's schema."""
+    from tensorflow.lite.python.schema_py_generated import TensorType
+
+    names = {"float32": "float", "float64": "double", "float16": "half"}
+    known = {number: name.lower() for name, number in vars(TensorType).items() if isinstance(number, int)}
+    for number, name in enumerate(TYPES):
+        assert names.get(known.get(number, name), known.get(number, name)) == name
+
+
+def test_a_file_that_is_cut_off_tells_nothing(several: bytes, tmp_path: Path) -> None:
+    """Wherever it is cut, the signatures are those of the whole file, or the file is said to be damaged."""
+    file = tmp_path / "model.tflite"
+    file.write_bytes(several)
+    whole = read_signatures(file)
+    for size in range(8, len(several), 7):
+        file.write_bytes(several[:size])
+        with contextlib.suppress(DataLossError):
+            assert read_signatures(file) == whole
+
+
+def test_inspect(several: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`pyserve inspect` shows a version that holds such a model."""
+    (tmp_path / "m" / "4").mkdir(parents=True)
+    (tmp_path / "m" / "4" / "model.tflite").write_bytes(several)
+    assert main(["inspect", str(tmp_path / "m"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["files"]["format"]) == (4, "TensorFlow Lite")
+    assert found["signatures"]["text"]["calls"]["curl"].startswith("curl -d")
