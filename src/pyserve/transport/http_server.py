@@ -140,7 +140,9 @@ class HttpServer:
         if self._listener is not None and not refuse_newcomers(self._listener):
             self._listener.listen(0)  # the next best: a queue as short as it can be
         await asyncio.sleep(_LAST_ACCEPTS_S)
-        for _ in range(_LAST_ACCEPTS):  # a timer may be late and come before the sockets in its round of the loop
+        for _ in range(
+            _LAST_ACCEPTS
+        ):  # a timer may be late and come before the sockets in its round of the loop
             await asyncio.sleep(0)
         self._server.close()
         self._closing = True
