@@ -167,9 +167,9 @@ class Connection:
         self._streams.write(self._shutdown.begin(now))
 
     @property
-    def busy(self) -> bool:
-        """Whether a request is not answered yet."""
-        return bool(self._streams.open)
+    def told(self) -> bool:
+        """Whether the client knows that the connection ends: nothing that it begins is served any more."""
+        return self._shutdown.over or self.closed
 
     @property
     def finished(self) -> bool:
