@@ -6,6 +6,7 @@ import socket
 import sys
 
 import pytest
+
 from pyserve.transport.listener import listen_on, refuse_newcomers
 
 

@@ -26,8 +26,8 @@ from pyserve.transport.h2.limits import Limits
 class FrameSink(Protocol):
     """What takes the frames, in their order. Each may raise ConnectionFailure."""
 
-    def data_begins(self, stream_id: int, length: int) -> None:
-        """A DATA frame with `length` bytes of payload, padding included, begins."""
+    def data_begins(self, stream_id: int, length: int, padding: int) -> None:
+        """A DATA frame with `length` bytes of payload, `padding` of them padding, begins."""
 
     def data_part(self, stream_id: int, part: bytes) -> None:
         """Bytes of its data."""
@@ -164,7 +164,7 @@ class Framing:
                 raise ConnectionFailure(
                     ErrorCode.PROTOCOL_ERROR, "a frame's padding is as long as its payload"
                 )
-        self._sink.data_begins(stream_id, length)
+        self._sink.data_begins(stream_id, length, padding + padded)
         self._left, self._padding = length - padded, padding
         self._stream_id, self._flags = stream_id, flags
         if not self._left:

@@ -13,6 +13,7 @@ from pyserve.transport.h2.header_blocks import HeaderBlocks, OpenBlock
 from pyserve.transport.h2.headers import OVERSIZED_HEAD, RequestHead
 from pyserve.transport.h2.receiving import ConnectionWindow, room_wanted
 from pyserve.transport.h2.shutdown import Shutdown
+from pyserve.transport.h2.stream import Stream
 from pyserve.transport.h2.streams import Streams
 
 
@@ -54,7 +55,7 @@ class Inbound:
             or stream.ended
             or length > stream.window
         ):
-            self.data_begins(stream_id, length)
+            self.data_begins(stream_id, length, 0)
             if length:
                 self.data_part(stream_id, data[start:end])
             self.data_ends(stream_id, flags)
@@ -76,7 +77,7 @@ class Inbound:
         stream.received = length
         self._streams.complete(stream, data[start + PREFIX_BYTES : end])
 
-    def data_begins(self, stream_id: int, length: int) -> None:
+    def data_begins(self, stream_id: int, length: int, padding: int) -> None:
         """DATA counts against the windows as soon as its length is known (section 6.9.1)."""
         if self.open_block is not None:
             raise _block_interrupted()
@@ -85,7 +86,10 @@ class Inbound:
         if stream is None or stream.ended:
             self._streams.check_late(stream_id, stream)
             return
+        if length == padding:
+            self._streams.suspect("empty_frame_flood")
         stream.received += length
+        stream.padding += padding
         if stream.received > stream.window:
             self._streams.failed(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
 
@@ -100,9 +104,7 @@ class Inbound:
             self._streams.refuse_early(stream, error)
             return
         stream.progressed_at = self._streams.now
-        if not stream.room_wanted and (count := room_wanted(stream)):
-            stream.room_wanted = stream.told = True
-            self._streams.events.append(RoomWanted(stream_id, count))
+        self._make_room(stream)
 
     def data_ends(self, stream_id: int, flags: int) -> None:
         """The frame is complete, and maybe the request."""
@@ -111,8 +113,13 @@ class Inbound:
             return
         if flags & frames.END_STREAM:
             self._streams.ended(stream)
-        elif not stream.received:
-            self._streams.suspect("empty_frame_flood")
+            return
+        self._make_room(stream)
+
+    def _make_room(self, stream: Stream) -> None:
+        if not stream.room_wanted and (count := room_wanted(stream)):
+            stream.room_wanted = stream.told = True
+            self._streams.events.append(RoomWanted(stream.id, count))
 
     def frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Any frame but DATA."""

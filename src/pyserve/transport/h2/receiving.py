@@ -48,13 +48,13 @@ class ConnectionWindow:
 
 
 def room_wanted(stream: Stream) -> int:
-    """The bytes for which an incomplete message needs room now: those that the client may send and that nobody has
-    accounted for yet, and then as many as have arrived."""
-    if stream.declared < 0:
+    """The bytes for which an incomplete message needs room now, beyond those that have it; 0: none yet.
+
+    It is asked for when half of what has room is there: for as many again as have arrived, and at least a window, but
+    never beyond the message. When that is granted the client can always go on.
+    """
+    if stream.declared < 0 or stream.received * 2 < stream.charged:
         return 0
-    whole = stream.declared + PREFIX_BYTES
-    if not stream.charged:
-        return min(whole, stream.window)
-    if stream.charged >= whole or stream.received * 2 < stream.charged:
-        return 0
-    return min(whole, stream.charged + max(stream.received, DEFAULT_WINDOW)) - stream.charged
+    whole = stream.declared + PREFIX_BYTES + stream.padding
+    ahead = stream.received + max(stream.received, DEFAULT_WINDOW)
+    return max(0, min(whole, max(stream.window, ahead)) - stream.charged)

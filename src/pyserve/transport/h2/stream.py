@@ -30,6 +30,7 @@ class Stream:
         declared: Bytes of the message by its prefix; -1 before that has come.
         compressed: What the prefix says.
         received: Bytes of DATA so far, padding included.
+        padding: How many of them are padding.
         window: Bytes of DATA that the client may send altogether.
         charged: Bytes for which the driver has made room.
         room_wanted: Whether the driver has been asked for more, and has not answered.
@@ -42,7 +43,7 @@ class Stream:
 
     __slots__ = (
         "_parts", "_size", "charged", "compressed", "deadline", "declared", "end", "ended", "head", "id", "opened",
-        "progressed_at", "received", "room_wanted", "send_window", "told", "unsent", "window",
+        "padding", "progressed_at", "received", "room_wanted", "send_window", "told", "unsent", "window",
     )  # fmt: skip
 
     def __init__(self, id: int, head: RequestHead, now: float, send_window: int) -> None:
@@ -51,7 +52,7 @@ class Stream:
         self.deadline = None if head.timeout_s is None else now + head.timeout_s
         self.ended = self.told = self.compressed = self.room_wanted = self.opened = False
         self.declared = -1
-        self.received = self.charged = self._size = 0
+        self.received = self.padding = self.charged = self._size = 0
         self.window = DEFAULT_WINDOW
         self.progressed_at = now
         self.send_window = send_window
