@@ -203,7 +203,7 @@ class Connection:
             raise ConnectionFailure(ErrorCode.ENHANCE_YOUR_CALM, "a preface or a header that does not come")
         if limits.keepalive_s is None:
             return
-        if self._asked_at is not None and self._heard_at <= self._asked_at:
+        if self._asked_at is not None and self._heard_at < self._asked_at:
             if now - self._asked_at > limits.keepalive_answer_s:
                 raise ConnectionFailure(ErrorCode.NO_ERROR, "a PING without an answer")
         elif now - self._heard_at > limits.keepalive_s:

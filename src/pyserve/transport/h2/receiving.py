@@ -55,6 +55,8 @@ def room_wanted(stream: Stream) -> int:
     """
     if stream.declared < 0 or stream.received * 2 < stream.charged:
         return 0
-    whole = stream.declared + PREFIX_BYTES + stream.padding
+    whole = stream.declared + PREFIX_BYTES
+    if stream.padding:  # who pads goes on padding
+        whole += stream.padding + DEFAULT_WINDOW
     ahead = stream.received + max(stream.received, DEFAULT_WINDOW)
     return max(0, min(whole, max(stream.window, ahead)) - stream.charged)
