@@ -94,6 +94,9 @@ def _bound(family: socket.AddressFamily, host: str, port: int, reuse_port: bool)
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.setblocking(False)
         listener.bind((host, port))
+    except TypeError as error:  # what Python's sockets make of a name with characters that no name has
+        listener.close()
+        raise OSError(errno.EADDRNOTAVAIL, f"{host} is no address: {error}") from None
     except OSError:
         listener.close()
         raise

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from pyserve.transport.h2.abuse import Counts
 from pyserve.transport.h2.frames import END_HEADERS, ConnectionFailure, ErrorCode
 from pyserve.transport.h2.headers import OVERSIZED_HEAD, HeaderReader, RequestHead
 from pyserve.transport.h2.hpack.decoder import Decoder
-from pyserve.transport.h2.hpack.errors import FieldsTooLargeError, HpackError
+from pyserve.transport.h2.hpack.errors import FieldsTooLargeError, HeaderBombError, HpackError
+from pyserve.transport.h2.hpack.static_table import Field
 from pyserve.transport.h2.limits import Limits
 
 _REMEMBERED_BLOCKS = 256
@@ -55,14 +57,16 @@ class HeaderBlocks:
     Args:
         methods: The paths that are served.
         limits: How large a header may be.
+        counts: Where header bombs are counted.
 
     Attributes:
         remembered: Block → head, valid now.
     """
 
-    __slots__ = ("_decoder", "_generation", "_limit", "_reader", "remembered")
+    __slots__ = ("_counts", "_decoder", "_generation", "_limit", "_reader", "remembered")
 
-    def __init__(self, methods: Container[str], limits: Limits) -> None:
+    def __init__(self, methods: Container[str], limits: Limits, counts: Counts) -> None:
+        self._counts = counts
         self._decoder = Decoder()
         self._reader = HeaderReader(methods)
         self._limit = limits.max_header_list
@@ -76,19 +80,11 @@ class HeaderBlocks:
             StreamFailure: The header breaks HTTP's rules.
             ConnectionFailure: The block breaks HPACK's.
         """
-        decoder = self._decoder
-        try:
-            fields = decoder.decode(block, self._limit)
-        except FieldsTooLargeError:
+        fields = self._fields(block)
+        if fields is None:
             return OVERSIZED_HEAD
-        except HpackError as error:
-            raise ConnectionFailure(ErrorCode.COMPRESSION_ERROR, str(error)) from None
-        finally:
-            if decoder.generation != self._generation:
-                self._generation = decoder.generation
-                self.remembered.clear()
-        head = self._reader.read(fields, remember=not decoder.secret)
-        if decoder.cacheable and len(block) <= _REMEMBERED_BYTES:
+        head = self._reader.read(fields, remember=not self._decoder.secret)
+        if self._decoder.cacheable and len(block) <= _REMEMBERED_BYTES:
             if len(self.remembered) >= _REMEMBERED_BLOCKS:
                 self.remembered.clear()
             self.remembered[block] = head
@@ -96,15 +92,23 @@ class HeaderBlocks:
 
     def skip(self, block: bytes, *, trailers: bool = False) -> None:
         """Decode a block for the sake of the table alone, or of a check of trailers; raises as `head` does."""
+        fields = self._fields(block)
+        if trailers and fields is not None:
+            self._reader.check_trailers(fields)
+
+    def _fields(self, block: bytes) -> list[Field] | None:
+        """A block's fields; None when they are too large."""
+        decoder = self._decoder
         try:
-            fields = self._decoder.decode(block, self._limit)
+            return decoder.decode(block, self._limit)
         except FieldsTooLargeError:
-            return
+            return None
+        except HeaderBombError as error:
+            self._counts["header_bomb"] += 1
+            raise ConnectionFailure(ErrorCode.ENHANCE_YOUR_CALM, str(error)) from None
         except HpackError as error:
             raise ConnectionFailure(ErrorCode.COMPRESSION_ERROR, str(error)) from None
         finally:
-            if self._decoder.generation != self._generation:
-                self._generation = self._decoder.generation
+            if decoder.generation != self._generation:
+                self._generation = decoder.generation
                 self.remembered.clear()
-        if trailers:
-            self._reader.check_trailers(fields)

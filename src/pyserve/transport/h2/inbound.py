@@ -33,7 +33,7 @@ class Inbound:
         self._streams = streams
         self._open = streams.open
         self._limits = streams.limits
-        self._blocks = HeaderBlocks(methods, streams.limits)
+        self._blocks = HeaderBlocks(methods, streams.limits, streams.counts)
         self._window = ConnectionWindow(streams.limits.window)
         self.open_block: OpenBlock | None = None
         self.shutdown = Shutdown()

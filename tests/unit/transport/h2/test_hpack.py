@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyserve.transport.h2.hpack import huffman
 from pyserve.transport.h2.hpack.decoder import Decoder
 from pyserve.transport.h2.hpack.encoder import encode
-from pyserve.transport.h2.hpack.errors import FieldsTooLargeError, HpackError
+from pyserve.transport.h2.hpack.errors import FieldsTooLargeError, HeaderBombError, HpackError
 from pyserve.transport.h2.hpack.static_table import STATIC_TABLE
 
 LIMIT = 2**20
@@ -153,11 +153,13 @@ def test_the_same_bytes_mean_another_field_after_an_insertion() -> None:
 
 
 def test_fields_that_are_too_large() -> None:
-    """A bomb is read to its end and kept nowhere; the next block is understood."""
+    """They are read to their end and kept nowhere, and the next block is understood; a bomb is given up."""
     decoder = Decoder()
     with pytest.raises(FieldsTooLargeError):
-        decoder.decode(b"\x40\x01a\x0a" + b"x" * 10 + b"\xbe" * 5000, 1000)
+        decoder.decode(b"\x40\x01a\x0a" + b"x" * 10 + b"\xbe" * 50, 1000)
     assert decoder.decode(b"\xbe", LIMIT) == [(b"a", b"x" * 10)]
+    with pytest.raises(HeaderBombError):
+        decoder.decode(b"\xbe" * 5000, 1000)
 
 
 @given(st.lists(field, max_size=10))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyserve.transport.h2.hpack import huffman
 from pyserve.transport.h2.hpack.dynamic_table import FIELD_OVERHEAD, DynamicTable
-from pyserve.transport.h2.hpack.errors import FieldsTooLargeError, HpackError
+from pyserve.transport.h2.hpack.errors import FieldsTooLargeError, HeaderBombError, HpackError
 from pyserve.transport.h2.hpack.static_table import STATIC_SIZE, STATIC_TABLE, Field
 
 # The highest byte of a representation (RFC 7541 section 6).
@@ -15,6 +15,8 @@ _NEVER_INDEXED = 0x10
 _HUFFMAN = 0x80
 
 _MAX_INTEGER = 2**28
+# A block that exceeds the limit is read on, so that its connection can; one that exceeds it this many times is not.
+_BOMB = 4
 # Strings that come Huffman-coded again and again, such as user agents. Longer ones are mostly unlike each other.
 _CACHED_STRING_BYTES = 64
 _CACHED_STRINGS = 128
@@ -51,7 +53,7 @@ class Decoder:
             limit: How large the fields may be, as SETTINGS_MAX_HEADER_LIST_SIZE counts them.
 
         Raises:
-            HpackError: The block breaks RFC 7541.
+            HpackError: The block breaks RFC 7541, or its fields are many times larger than `limit`.
             FieldsTooLargeError: The fields are larger than `limit`; the decoder is ready for the next block.
         """
         table = self._table
@@ -85,6 +87,8 @@ class Decoder:
                 size += len(field[0]) + len(field[1]) + FIELD_OVERHEAD
                 if size <= limit:
                     fields.append(field)
+                elif size > limit * _BOMB:
+                    raise HeaderBombError(f"header fields of more than {limit * _BOMB} bytes")
         except IndexError:
             raise HpackError("a header block ends in the middle of a field") from None
         self.secret = secret
