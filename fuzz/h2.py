@@ -2,8 +2,8 @@
 
     python fuzz/h2.py [--minutes 30] [--seed N]
 
-Holds that no exception leaves the core, that a connection keeps a bounded amount of memory, that what the server sends is
-whole frames, and that a good connection beside the bad ones is served all the while. A failure prints its seed.
+Holds that no exception leaves the core, that a connection keeps a bounded amount of memory, that what the server sends
+is whole frames, and that a good connection beside the bad ones is served all the while. A failure prints its seed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(_ROOT / "tests"))
-sys.path.insert(0, str(_ROOT / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import hpack
 
 from h2_wire import GREETING, HEADERS, Wire, block, data, headers, message, request, settings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import hpack
 import pytest
 from hpack.huffman_constants import REQUEST_CODES_LENGTH
@@ -120,6 +122,17 @@ def test_huffman_strings(data: bytes) -> None:
         assert huffman.decode(data) == expected
     except HpackError:
         assert expected is None
+
+
+def test_a_table_that_overflows() -> None:
+    """Old fields make room for new ones exactly as the other side thinks."""
+    chance = random.Random(1)
+    encoder, decoder, reference = hpack.Encoder(), Decoder(), other()
+    for _ in range(500):
+        names = (b"%d" % chance.randrange(60) for _ in range(5))
+        fields = [(name, name * chance.choice((1, 50, 300, 3000))) for name in names]
+        block = encoder.encode(fields)
+        assert decoder.decode(block, LIMIT) == fields == theirs(reference, block)
 
 
 def test_what_may_be_remembered() -> None:
