@@ -4,8 +4,8 @@
 
 Both servers run at once and are loaded in turn, round by round, at 1, 8 and 64 calls in flight, by a client that sends
 requests encoded beforehand and only counts answers. `fixed`: the header is the same in each call. `unique`: each call
-has a deadline and a traceparent of its own, as real clients send them. With --models, half_plus_two in two whole servers
-too. Prints medians: calls per second, the server's CPU time per call, the client's share of a core (a row in which that
+has a deadline and a traceparent of its own, as real clients send them. With --models, half_plus_two in two servers too.
+Prints medians: calls per second, the server's CPU time per call, the client's share of a core (a row in which that
 reaches 90 % says nothing about the server), and the ratio of the two engines' CPU times.
 """
 

@@ -50,10 +50,10 @@ class ConnectionWindow:
 def room_wanted(stream: Stream) -> int:
     """The bytes for which an incomplete message needs room now, beyond those that have it; 0: none yet.
 
-    It is asked for when half of what has room is there: for as many again as have arrived, and at least a window, but
-    never beyond the message. When that is granted the client can always go on.
+    It is asked for when three quarters of what has room are there: for as many again as have arrived, and at least a
+    window, but never beyond the message. When that is granted the client can always go on.
     """
-    if stream.declared < 0 or stream.received * 2 < stream.charged:
+    if stream.declared < 0 or stream.received * 4 < stream.charged * 3:
         return 0
     whole = stream.declared + PREFIX_BYTES
     if stream.padding:  # who pads goes on padding
