@@ -51,10 +51,11 @@ class Scene:
         return self.dispatcher.begin(begin, size, lambda answer, error: self.settled.append((answer, error)))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while not condition() and time.monotonic() < deadline:
-            await asyncio.sleep(0)
-        assert condition()
+        for _ in range(2000):
+            if condition():
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError("it never came to that")
 
 
 def play(scene: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:

@@ -6,6 +6,7 @@ answer (`RequestHead.refusal`). What a field says is remembered by the field, fo
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pyserve.transport.h2.hpack.static_table import Field
 
 # RFC 9113 section 8.2.1; a name is a lower-case token, and may begin with a colon.
 _NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
-_VALUE = re.compile(rb"[^\0\r\n\t ](?:[^\0\r\n]*[^\0\r\n\t ])?|").fullmatch
+_NOT_IN_VALUES = b"\0\r\n"
 _CONNECTION_FIELDS = {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])").fullmatch
@@ -164,14 +165,24 @@ def parse_timeout(text: bytes) -> float | None:
 
 def _meaning(field: Field) -> tuple[int, bytes]:
     name, value = field
-    if not _NAME(name) or not _VALUE(value):
-        raise _malformed("a field name or value with characters that may not be there")
-    if name in _CONNECTION_FIELDS or (name == b"te" and value != b"trailers"):
-        raise _malformed(f"{name.decode()} has no place in HTTP/2")
+    if len(value.translate(None, _NOT_IN_VALUES)) != len(value) or value.strip(b" \t") != value:
+        raise _malformed("a field value with characters that may not be there")
     kind = _KINDS.get(name, _METADATA)
-    if kind == _METADATA and name[:1] == b":":
-        raise _malformed("an unknown pseudo-header field")
+    if kind == _METADATA:
+        _check_name(name)
+    elif kind == _PLAIN and name == b"te" and value != b"trailers":
+        raise _malformed("te may hold nothing but trailers")
     return kind, value
+
+
+@functools.lru_cache(256)
+def _check_name(name: bytes) -> None:
+    if not _NAME(name) or name[:1] == b":":
+        raise _malformed(
+            "a field name with characters that may not be there, or an unknown pseudo-header field"
+        )
+    if name in _CONNECTION_FIELDS:
+        raise _malformed(f"{name.decode()} has no place in HTTP/2")
 
 
 def _malformed(message: str) -> StreamFailure:

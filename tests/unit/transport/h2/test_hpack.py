@@ -135,6 +135,19 @@ def test_a_table_that_overflows() -> None:
         assert decoder.decode(block, LIMIT) == fields == theirs(reference, block)
 
 
+def test_a_field_that_was_evicted_is_gone() -> None:
+    """Of three fields of 2,033 bytes the table's 4,096 hold two; one larger than the table empties it."""
+    decoder, encoder = Decoder(), hpack.Encoder()
+    for name in (b"a", b"b", b"c"):
+        decoder.decode(encoder.encode([(name, b"x" * 2000)], huffman=False), LIMIT)
+    assert [name for name, _ in decoder.decode(b"\xbe\xbf", LIMIT)] == [b"c", b"b"]
+    with pytest.raises(HpackError):
+        decoder.decode(b"\xc0", LIMIT)
+    decoder.decode(encoder.encode([(b"d", b"x" * 5000)], huffman=False), LIMIT)
+    with pytest.raises(HpackError):
+        decoder.decode(b"\xbe", LIMIT)
+
+
 def test_what_may_be_remembered() -> None:
     """Only blocks that neither change the table nor hold a secret; the generation rises with each change."""
     decoder, encoder = Decoder(), hpack.Encoder()
