@@ -26,10 +26,11 @@ SERVER = (
 )
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(params=["grpcio", "native"])
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     models = {"half_plus_two": add_version(tmp_path, "half_plus_two"), "later": tmp_path / "later"}
-    with function_server(models, enable_grpc_healthcheck_service=True) as server:
+    engine = request.param
+    with function_server(models, enable_grpc_healthcheck_service=True, grpc_engine=engine) as server:
         yield server
 
 
