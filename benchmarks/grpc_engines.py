@@ -53,13 +53,14 @@ class Echo(grpc.GenericRpcHandler):
         return self.method
 async def main():
     if sys.argv[2] == "grpcio":
-        server = grpc.aio.server(handlers=[Echo()])
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        server = grpc.aio.server(handlers=[Echo()], options=options)
         server.add_insecure_port("127.0.0.1:" + sys.argv[1])
         await server.start()
     else:
         dispatcher = Dispatcher(lambda task: None, ThreadPoolExecutor(1))
         handlers = {METHOD: lambda data, deadline: data}
-        server = NativeGrpcServer(handlers, dispatcher, ByteBudget(2**30))
+        server = NativeGrpcServer(handlers, dispatcher, ByteBudget(2**31))
         await server.start("127.0.0.1", int(sys.argv[1]))
     print("ready", flush=True)
     await asyncio.Event().wait()

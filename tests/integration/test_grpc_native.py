@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import os
 import re
+import resource
 import shutil
 import socket
 import ssl
@@ -184,8 +185,9 @@ def test_aio(echo: EchoServer) -> None:
 
 
 def test_many_connections(echo: EchoServer) -> None:
-    """Hundreds of connections, each with a call, and all are gone in the end."""
-    clients = [socket.create_connection(("127.0.0.1", echo.port)) for _ in range(300)]
+    """A thousand connections, or as many as there may be files, each with a call, and all are gone in the end."""
+    count = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 200)
+    clients = [socket.create_connection(("127.0.0.1", echo.port)) for _ in range(count)]
     for client in clients:
         client.sendall(GREETING + request(1))
     for client in clients:

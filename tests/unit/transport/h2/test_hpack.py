@@ -8,7 +8,7 @@ import hpack
 import pytest
 from hpack.huffman_constants import REQUEST_CODES_LENGTH
 from hpack.table import HeaderTable
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyserve.transport.h2.hpack import huffman
@@ -75,6 +75,7 @@ def test_the_tables_are_those_of_the_standard() -> None:
     assert list(huffman._CODE_LENGTHS) == list(REQUEST_CODES_LENGTH)
 
 
+@settings(deadline=None)
 @given(blocks)
 def test_blocks_of_an_encoder(
     sent: list[tuple[list[tuple[tuple[bytes, bytes], bool]], bool, int | None]],
@@ -86,6 +87,7 @@ def test_blocks_of_an_encoder(
         assert decoder.secret <= any(secret for _, secret in fields)
 
 
+@settings(deadline=None)
 @given(blocks, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=3))
 def test_mutated_blocks(
     sent: list[tuple[list[tuple[tuple[bytes, bytes], bool]], bool, int | None]],
@@ -104,12 +106,14 @@ def test_mutated_blocks(
             return
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_random_blocks(block: bytes) -> None:
     """The same for any bytes."""
     assert ours(Decoder(), block) == theirs(other(), block)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_huffman_strings(data: bytes) -> None:
     """What a Huffman string means, or that it means nothing."""
@@ -188,6 +192,7 @@ def test_fields_that_are_too_large() -> None:
         decoder.decode(b"\xbe" * 5000, 1000)
 
 
+@settings(deadline=None)
 @given(st.lists(field, max_size=10))
 def test_the_encoder(fields: Fields) -> None:
     """Any decoder reads what it makes, and its table stays empty."""

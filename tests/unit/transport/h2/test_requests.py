@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as unhurried
 from hypothesis import strategies as st
 
 from h2_wire import (
@@ -58,6 +59,7 @@ def test_the_greeting() -> None:
     assert (ack.kind, ack.flags, ack.payload) == (frames.SETTINGS, frames.ACK, b"")
 
 
+@unhurried(deadline=None)
 @given(st.lists(st.integers(1, 400), max_size=30), st.integers(0, 3))
 def test_pieces_do_not_matter(cuts: list[int], padding: int) -> None:
     """However the bytes are cut, the same requests come of them."""
@@ -274,6 +276,7 @@ def test_errors_as_trailers() -> None:
     assert wire.status(3)[1] == "x" * 1024 + "...TRUNCATED"
 
 
+@unhurried(deadline=None)
 @given(st.text())
 def test_percent_encoding(text: str) -> None:
     """Printable ASCII alone, and it can be taken back."""

@@ -23,21 +23,37 @@ _CODE_LENGTHS = (
 )  # fmt: skip
 
 
-class _Node:
-    """A place in the tree: the bits read since the last symbol.
+class _Node(dict[int, tuple[bytes, "_Node"]]):
+    """A place in the tree: the bits read since the last symbol. As a dict: byte → the symbols that come out, and where
+    it ends.
 
     Attributes:
         children: For bit 0 and bit 1: the next node, or a symbol.
-        by_byte: Entries made so far: the symbols and the next node; None for a byte that cannot be.
         may_end: Whether a string may end here: after fewer than eight bits, all of them ones.
     """
 
-    __slots__ = ("by_byte", "children", "may_end")
+    __slots__ = ("children", "may_end")
 
     def __init__(self) -> None:
+        super().__init__()
         self.children: list[_Node | int | None] = [None, None]
-        self.by_byte: dict[int, tuple[bytes, _Node] | None] = {}
         self.may_end = False
+
+    def __missing__(self, byte: int) -> tuple[bytes, _Node]:
+        """Make the entry of a byte that has not been here yet."""
+        symbols = bytearray()
+        node = self
+        for place in range(7, -1, -1):
+            child = node.children[byte >> place & 1]
+            if isinstance(child, _Node):
+                node = child
+            elif child is None or child == _EOS:
+                raise HpackError("a Huffman-coded string holds the end-of-string symbol")
+            else:
+                symbols.append(child)
+                node = _ROOT
+        entry = self[byte] = bytes(symbols), node
+        return entry
 
 
 def _tree() -> _Node:
@@ -66,21 +82,6 @@ def _tree() -> _Node:
 _ROOT = _tree()
 
 
-def _step(node: _Node, byte: int) -> tuple[bytes, _Node] | None:
-    symbols = bytearray()
-    at = node
-    for place in range(7, -1, -1):
-        child = at.children[byte >> place & 1]
-        if isinstance(child, _Node):
-            at = child
-        elif child is None or child == _EOS:
-            return None
-        else:
-            symbols.append(child)
-            at = _ROOT
-    return bytes(symbols), at
-
-
 def decode(data: bytes) -> bytes:
     """The string that `data` encodes.
 
@@ -90,13 +91,7 @@ def decode(data: bytes) -> bytes:
     node = _ROOT
     parts: list[bytes] = []
     for byte in data:
-        try:
-            entry = node.by_byte[byte]
-        except KeyError:
-            entry = node.by_byte[byte] = _step(node, byte)
-        if entry is None:
-            raise HpackError("a Huffman-coded string holds the end-of-string symbol")
-        symbols, node = entry
+        symbols, node = node[byte]
         parts.append(symbols)
     if not node.may_end:
         raise HpackError("a Huffman-coded string is not padded with fewer than eight ones")
