@@ -206,6 +206,7 @@ def campaign(seconds: float, seed: int) -> Counter[str]:
         seen.update({name: count for name, count in wire.counts.items() if count})
         good.now = max(good.now, wire.now)
         assert good.is_well(stream_id), f"seed {seed}: the good connection suffers"
+        good.send(frames.window_update(0, len(good.sent(stream_id))))
         good.frames.clear()
         good.events.clear()
         stream_id += 2

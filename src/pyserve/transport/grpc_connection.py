@@ -103,7 +103,7 @@ class GrpcConnection(asyncio.Protocol):
         self._busy = False  # inside a callback that flushes at its end
         self._waiting = 0  # whole requests that wait for room
         self._unread_since: float | None = None
-        self._ended = False
+        self._ended_at: float | None = None  # since when nothing more is written
 
     # --- asyncio's callbacks -------------------------------------------------------------------------------------
 
@@ -145,20 +145,26 @@ class GrpcConnection(asyncio.Protocol):
         self.flush()
 
     def _pause(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._transport is not None and not self._waiting and self._unread_since is None:
+        if self._waiting or self._unread_since is not None:
+            return
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     # --- for the engine ------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Let time pass."""
-        if self._unread_since is not None and now - self._unread_since > self._engine.limits.unread_s:
+        patience_s = self._engine.limits.unread_s
+        if self._unread_since is not None and now - self._unread_since > patience_s:
             self._engine.counts["zero_window_stall"] += 1
             self.abort()
+            return
+        if self._ended_at is not None and now - self._ended_at > patience_s:
+            self.abort()  # it was asked to close, and does not
             return
         self._handle(self._connection.tick(now))
         self.flush()
@@ -184,21 +190,19 @@ class GrpcConnection(asyncio.Protocol):
             self._transport.abort()
 
     def flush(self) -> None:
-        """Write what there is to be written."""
+        """Write what there is to be written, as far as the client reads it."""
         transport, connection = self._transport, self._connection
-        if transport is None or self._ended:
+        if transport is None or self._ended_at is not None or transport.is_closing():
             return
-        while connection.has_output:
+        while connection.has_output and self._unread_since is None:
             if connection.has_more:
                 self._handle(connection.pump())
             self._write(transport, connection.take_output())
-            if self._unread_since is not None:
-                break  # the client must read some of it first
         if connection.closed:
-            self._ended = True
+            self._ended_at = time.monotonic()
             transport.close()
-        elif connection.finished:
-            self._ended = True
+        elif connection.finished and not connection.has_output:
+            self._ended_at = time.monotonic()
             if transport.can_write_eof():
                 transport.write_eof()  # the client reads everything, and closes
             else:
