@@ -27,7 +27,7 @@ import h2.events
 import pytest
 
 from h2_wire import GREETING, HEADERS, METHOD, headers, message, read_frames, request
-from pyserve.errors import NotFoundError
+from pyserve.errors import InvalidArgumentError, NotFoundError
 from pyserve.inference.call import Blocking
 from pyserve.transport.budget import ByteBudget
 from pyserve.transport.dispatch import Dispatcher
@@ -91,8 +91,8 @@ class EchoServer:
         thread.start()
         with ThreadPoolExecutor(2) as threads:
             address = {"host": host, "port": None if socket_path else 0, "socket_path": socket_path}
-            self.run(self._start(address, budget, threads))
             try:
+                self.run(self._start(address, budget, threads))
                 yield self
             finally:
                 self.gate.set()
@@ -376,6 +376,13 @@ def test_requests_in_flight_finish_at_a_stop() -> None:
         assert call.result() == b"wait"
         stopping.join(10)
         assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("host", ["nonsense.invalid", "no\udcffhost", "1.2.3.4.5"])
+def test_an_address_that_is_none(host: str) -> None:
+    """The start says so."""
+    with pytest.raises(InvalidArgumentError, match="cannot bind"), EchoServer().running(host=host):
+        pass
 
 
 def test_a_unix_socket(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class NativeGrpcServer:
     ) -> None:
         try:
             listener = bind()
-        except (OSError, UnicodeError) as error:
+        except (OSError, TypeError, ValueError) as error:  # the latter two for what can be no host
             await self.stop(0.0)
             raise InvalidArgumentError(
                 f"Failed to BuildAndStart gRPC server: cannot bind {address}: {error}"

@@ -116,7 +116,7 @@ class HttpServer:
         )
         try:
             listener = self._listener = listen_on(host, port)
-        except (OSError, UnicodeError) as error:
+        except (OSError, TypeError, ValueError) as error:  # the latter two for what can be no host
             raise UnavailableError(
                 f"cannot bind port {port} of {host or 'every address'}: {error}"
             ) from error

@@ -38,6 +38,7 @@ def listen_on(host: str | None, port: int, *, reuse_port: bool = False) -> socke
 
     Raises:
         OSError: It cannot be bound.
+        TypeError, ValueError: `host` can be no host.
     """
     if host is not None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -94,10 +95,7 @@ def _bound(family: socket.AddressFamily, host: str, port: int, reuse_port: bool)
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.setblocking(False)
         listener.bind((host, port))
-    except TypeError as error:  # what Python's sockets make of a name with characters that no name has
-        listener.close()
-        raise OSError(errno.EADDRNOTAVAIL, f"{host} is no address: {error}") from None
-    except OSError:
+    except BaseException:
         listener.close()
         raise
     return listener
