@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,8 +22,8 @@ Serving = Callable[..., AbstractContextManager[tuple[Server, Stubs]]]
 
 @pytest.fixture(params=["grpcio", "native"])
 def serving(request: pytest.FixtureRequest, tmp_path: Path) -> Serving:
-    """Makes servers with the engine of the test."""
-    return functools.partial(_serving, tmp_path, request.param)
+    """Makes servers with the engine of the test, each with models of its own."""
+    return lambda **config: _serving(Path(tempfile.mkdtemp(dir=tmp_path)), request.param, **config)
 
 
 @contextmanager

@@ -234,7 +234,9 @@ class Request(Generic[T]):
                 self._end(None, cast("Exception", error))
 
         def done(made: Future[U]) -> None:
-            if made.cancelled() or not dispatcher.call_on_loop(arrived, made):
+            # On the other thread, where nobody waits any more: the loop may be about to end.
+            nobody_waits = made.cancelled() or self._settle is None
+            if nobody_waits or not dispatcher.call_on_loop(arrived, made):
                 unwanted(made)
 
         dispatcher.codec_threads.submit(make).add_done_callback(done)
