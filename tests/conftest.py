@@ -24,6 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(
             option, metavar="HOST:PORT", default="", help="ask this server instead of starting one"
         )
+    group.addoption(
+        "--grpc-engine",
+        choices=("native", "grpcio"),
+        default="native",
+        help="what speaks HTTP/2 in the server with every model",
+    )
 
 
 def given_addresses(config: pytest.Config) -> list[str]:
@@ -50,12 +56,14 @@ def tfs_testdata() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[ServerProcess]:
+def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     """A server process with every model."""
+    engine = request.config.getoption("--grpc-engine")
     with tempfile.NamedTemporaryFile("w", suffix=".config") as config:
         config.write(served_models_config())
         config.flush()
-        with ServerProcess([f"--model_config_file={config.name}"]) as server:
+        arguments = [f"--model_config_file={config.name}", f"--grpc_engine={engine}"]
+        with ServerProcess(arguments) as server:
             yield server
 
 

@@ -295,7 +295,8 @@ class ServerConfig:
         admin_port: HTTP port for health and readiness, open from the first second; None: none; 0: any free port.
         grpc_socket_path: UNIX socket on which gRPC listens too; empty: none.
         host: Address to bind; None: what TensorFlow Serving binds.
-        grpc_channel_arguments: For grpcio's server, by name.
+        grpc_channel_arguments: For the gRPC server, by name.
+        grpc_engine: What speaks HTTP/2 for gRPC: `native`, pyserve's own, or `grpcio`.
         enable_grpc_healthcheck_service: Offer grpc.health.v1.
         metrics_path: URL path of the metrics page on the REST and the admin port; None: no page.
         rest_api_timeout_in_ms: Limit of a model run for REST requests; <= 0 means none.
@@ -331,6 +332,7 @@ class ServerConfig:
     grpc_socket_path: str = ""
     host: str | None = None
     grpc_channel_arguments: Mapping[str, int | str] = field(default_factory=lambda: MappingProxyType({}))
+    grpc_engine: str = "grpcio"
     enable_grpc_healthcheck_service: bool = False
     metrics_path: str | None = None
     rest_api_timeout_in_ms: int = 30_000
@@ -391,6 +393,8 @@ class ServerConfig:
                     f"num_batch_threads must be positive; was {parameters.num_batch_threads}"
                 )
         _at_least(0, drain_delay_s=self.drain_delay_s, drain_timeout_s=self.drain_timeout_s)
+        if self.grpc_engine not in ("native", "grpcio"):
+            raise InvalidArgumentError(f"grpc_engine must be native or grpcio; was {self.grpc_engine}")
         seen: set[str] = set()
         for model in self.models:
             if model.name in seen:

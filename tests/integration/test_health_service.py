@@ -28,10 +28,11 @@ def model(x: Any) -> Any:
     return {"y": x}
 
 
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
+@pytest.fixture(params=["grpcio", "native"])
+def server(request: pytest.FixtureRequest) -> Iterator[ModelServer]:
     """A server with a model, and one that has no version."""
-    with serve({"half_plus_two": model, "later": model}, enable_grpc_healthcheck_service=True) as server:
+    models = {"half_plus_two": model, "later": model}
+    with serve(models, enable_grpc_healthcheck_service=True, grpc_engine=request.param) as server:
         server.remove_version("later", 1)
         yield server
 

@@ -104,6 +104,7 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         grpc_socket_path=values.text("grpc_socket_path"),
         host=values.text("host") or None,
         grpc_channel_arguments=channel_arguments(values.text("grpc_channel_arguments")),
+        grpc_engine=values.text("grpc_engine"),
         enable_grpc_healthcheck_service=values.boolean("enable_grpc_healthcheck_service"),
         metrics_path=_metrics_path(values, read_file),
         rest_api_timeout_in_ms=values.integer("rest_api_timeout_in_ms"),

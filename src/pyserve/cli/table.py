@@ -133,6 +133,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     _own("admin_port", INT32, 0, "TCP port for /healthz and /readyz, open from the first second; 0: none"),
     _own("host", STRING, "", "address to bind; empty: 0.0.0.0 for gRPC, all addresses for REST"),
+    _own("grpc_engine", STRING, "grpcio", "what speaks HTTP/2 for gRPC: native, pyserve's own, or grpcio"),
     _own("log_format", STRING, "text", "text: TensorFlow's log lines; json: one object per line"),
     _own(
         "fail_on_initial_load_error", BOOL, True,

@@ -17,6 +17,8 @@ from pyserve.transport import profiler, tfs_methods
 from pyserve.transport.admin import AdminApi, Readiness
 from pyserve.transport.budget import ByteBudget, default_max_connections, memory_bytes
 from pyserve.transport.dispatch import Dispatcher
+from pyserve.transport.grpc_arguments import MAX_CONNECTIONS
+from pyserve.transport.grpc_native import NativeGrpcServer
 from pyserve.transport.grpc_server import GrpcServer
 from pyserve.transport.health import HealthService
 from pyserve.transport.http import HttpApi
@@ -33,7 +35,6 @@ logger = logging.getLogger(__name__)
 _GRPC_HOST = "0.0.0.0"
 # Large bodies are decoded and answers encoded here; more threads would only compete for Python's lock.
 _CODEC_THREADS = 2
-_GRPC_MAX_CONNECTIONS = "grpc.max_allowed_incoming_connections"
 
 
 class FrontEnd:
@@ -101,12 +102,13 @@ class FrontEnd:
         )
         budget = ByteBudget(limits.max_inflight_bytes or quarter)
         max_connections = limits.max_connections or default_max_connections()
-        self._grpc = GrpcServer(
+        engine = NativeGrpcServer if config.grpc_engine == "native" else GrpcServer
+        self._grpc: GrpcServer | NativeGrpcServer = engine(
             handlers,
             dispatcher,
             budget,
             streams=self._health.streams() if self._health else {},
-            arguments={_GRPC_MAX_CONNECTIONS: max_connections, **config.grpc_channel_arguments},
+            arguments={MAX_CONNECTIONS: max_connections, **config.grpc_channel_arguments},
         )
 
         registry = core.metrics.registry

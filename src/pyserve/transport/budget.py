@@ -106,9 +106,21 @@ class Holding:
         Raises:
             ResourceExhaustedError: There is no room for them.
         """
-        if not self._budget._try_take(count):
+        if not self.try_take(count):
             raise self._budget.exhausted(count)
+
+    def try_take(self, count: int) -> bool:
+        """Hold `count` bytes more, if there is room for them at once."""
+        if not self._budget._try_take(count):
+            return False
         self.count += count
+        return True
+
+    def give_back(self) -> None:
+        """Hold nothing any more."""
+        count, self.count = self.count, 0
+        if count:
+            self._budget._give_back(count)
 
     async def take_or_wait(self, count: int, within_s: float = WAIT_S) -> None:
         """Hold `count` bytes more, waiting until others are answered.
@@ -128,9 +140,7 @@ class Holding:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        count, self.count = self.count, 0
-        if count:
-            self._budget._give_back(count)
+        self.give_back()
 
 
 def default_max_connections() -> int:

@@ -28,7 +28,7 @@ from pyserve.transport.dispatch import INLINE_BYTES, Dispatcher
 from pyserve.transport.http import HttpApi, HttpRequest, HttpResponse, html_error
 from pyserve.transport.http_connection import Connections
 from pyserve.transport.in_flight import InFlight
-from pyserve.transport.listener import listen_on, refuse_newcomers
+from pyserve.transport.listener import listen_on, stop_accepting
 from pyserve.transport.status import BodyTooLargeError
 
 logger = logging.getLogger(__name__)
@@ -37,10 +37,6 @@ logger = logging.getLogger(__name__)
 _MAX_LINE_BYTES = 64 * 1024
 _MAX_FIELD_BYTES = 64 * 1024
 _LISTEN_BACKLOG = 1024
-# Between the wish to stop and the end of accepting: the last handshakes that the kernel has begun may complete. More
-# than the way to a client and back inside a data centre, and little beside what a stop takes.
-_LAST_ACCEPTS_S = 0.01
-_LAST_ACCEPTS = 5
 # How long open connections may still begin a request after that; their clients may have sent it already.
 _LAST_REQUESTS_S = 0.1
 # Somebody who has just connected is about to send, if only the network or a busy machine lets him. Who has said
@@ -137,14 +133,8 @@ class HttpServer:
         """
         if self._server is None or self._protocols is None:
             return
-        if self._listener is not None and not refuse_newcomers(self._listener):
-            self._listener.listen(0)  # the next best: a queue as short as it can be
-        await asyncio.sleep(_LAST_ACCEPTS_S)
-        for _ in range(
-            _LAST_ACCEPTS
-        ):  # a timer may be late and come before the sockets in its round of the loop
-            await asyncio.sleep(0)
-        self._server.close()
+        assert self._listener is not None
+        await stop_accepting(self._server, self._listener)
         self._closing = True
         if self._protocols.connections:
             await asyncio.sleep(_LAST_REQUESTS_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import logging
@@ -10,6 +11,11 @@ import struct
 import sys
 
 logger = logging.getLogger(__name__)
+
+# Between the wish to stop and the end of accepting: the last handshakes that the kernel has begun may complete. More
+# than the way to a client and back inside a data centre, and little beside what a stop takes.
+_LAST_ACCEPTS_S = 0.01
+_LAST_ACCEPTS = 5
 
 # linux/filter.h and asm-generic/socket.h; not in Python's socket module.
 _SO_ATTACH_FILTER = 26
@@ -22,11 +28,13 @@ _DROP_NEWCOMERS = (
 )
 
 
-def listen_on(host: str | None, port: int) -> socket.socket:
+def listen_on(host: str | None, port: int, *, reuse_port: bool = False) -> socket.socket:
     """A bound socket that does not block; port 0 takes a free one.
 
     Args:
         host: IPv4 or IPv6 address; None: every address, dual-stack IPv6, or IPv4 where IPv6 cannot be had.
+        port: TCP port.
+        reuse_port: Let other processes that ask for it listen on the same port.
 
     Raises:
         OSError: It cannot be bound.
@@ -34,14 +42,24 @@ def listen_on(host: str | None, port: int) -> socket.socket:
     """
     if host is not None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return _bound(family, host, port)
+        return _bound(family, host, port, reuse_port)
     try:
-        return _bound(socket.AF_INET6, "::", port)
+        return _bound(socket.AF_INET6, "::", port, reuse_port)
     except OSError as error:
         # A port in use is no reason to fall back: IPv4 alone might be free, and half of the clients would fail.
         if error.errno == errno.EADDRINUSE:
             raise
-        return _bound(socket.AF_INET, "0.0.0.0", port)
+        return _bound(socket.AF_INET, "0.0.0.0", port, reuse_port)
+
+
+async def stop_accepting(server: asyncio.Server, listener: socket.socket) -> None:
+    """Accept the connections that the kernel has begun, and close the listener; begin none any more."""
+    if not refuse_newcomers(listener):
+        listener.listen(0)  # the next best: a queue as short as it can be
+    await asyncio.sleep(_LAST_ACCEPTS_S)
+    for _ in range(_LAST_ACCEPTS):  # a timer may be late and come before the sockets in its round of the loop
+        await asyncio.sleep(0)
+    server.close()
 
 
 def refuse_newcomers(listener: socket.socket) -> bool:
@@ -67,10 +85,12 @@ def refuse_newcomers(listener: socket.socket) -> bool:
     return True
 
 
-def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+def _bound(family: socket.AddressFamily, host: str, port: int, reuse_port: bool) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family is socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.setblocking(False)

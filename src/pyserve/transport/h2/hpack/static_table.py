@@ -1,0 +1,30 @@
+"""The static table (RFC 7541 appendix A)."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+Field: TypeAlias = tuple[bytes, bytes]
+"""Name and value of a header field."""
+
+_NAMES_AND_VALUES = """
+:authority|:method GET|:method POST|:path /|:path /index.html|:scheme http|:scheme https|:status 200|:status 204
+:status 206|:status 304|:status 400|:status 404|:status 500|accept-charset|accept-encoding gzip, deflate
+accept-language|accept-ranges|accept|access-control-allow-origin|age|allow|authorization|cache-control
+content-disposition|content-encoding|content-language|content-length|content-location|content-range|content-type
+cookie|date|etag|expect|expires|from|host|if-match|if-modified-since|if-none-match|if-range|if-unmodified-since
+last-modified|link|location|max-forwards|proxy-authenticate|proxy-authorization|range|referer|refresh|retry-after
+server|set-cookie|strict-transport-security|transfer-encoding|user-agent|vary|via|www-authenticate
+"""
+
+
+def _fields() -> tuple[Field, ...]:
+    entries = _NAMES_AND_VALUES.strip().replace("\n", "|").split("|")
+    split = (entry.encode().partition(b" ") for entry in entries)
+    return tuple((name, value) for name, _, value in split)
+
+
+STATIC_TABLE: tuple[Field, ...] = ((b"", b""), *_fields())
+"""The fields by their index; index 0 is none."""
+
+STATIC_SIZE = len(STATIC_TABLE) - 1
