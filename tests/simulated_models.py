@@ -72,6 +72,9 @@ def best_rate(cost: Cost, target_s: float, max_rows: int) -> float:
     return max(rows / cost(rows) for rows in sizes if cost(rows) <= allowed_s)
 
 
+_LOOK = (0, 0, 0.0)  # an event: the queue may let a batch go
+
+
 def closed_loop(
     policy: AdaptivePolicy,
     cost: Callable[[int, int], float],
@@ -91,19 +94,22 @@ def closed_loop(
     events: list[tuple[float, int, tuple[int, int, float] | None]] = [
         (0.0, i, None) for i in range(in_flight)
     ]
+    look_at = 0.0  # when the last look at the queue that nothing else causes is due
     count = in_flight
     waiting = running = 0
     sizes: list[int] = []
     now = 0.0
     while now < seconds:
         now, _, batch = heapq.heappop(events)
-        if batch is None:
+        if batch is _LOOK:
+            pass
+        elif batch is None:
             waiting += 1
         else:
             number, rows, ran_s = batch
             running -= 1
             policy.learn(rows, ran_s)
-            policy.ended(number, now, rows)
+            policy.ended(number, now, rows, rows)
             if now > seconds / 2:
                 sizes.append(rows)
             for i in range(rows):
@@ -116,7 +122,11 @@ def closed_loop(
             count += 1
             ran_s = cost(rows, running)
             heapq.heappush(events, (now + ran_s, count, (policy.began(now), rows, ran_s)))
+        if waiting and running < threads and now < (at := policy.may_begin_at()) != look_at:
+            look_at = at
+            count += 1
+            heapq.heappush(events, (at, count, _LOOK))
     for _, _, batch in events:
-        if batch is not None:
-            policy.ended(batch[0], now, batch[1])
+        if batch is not None and batch is not _LOOK:
+            policy.ended(batch[0], now, batch[1], batch[1])
     return sum(sizes) / (seconds / 2), sizes

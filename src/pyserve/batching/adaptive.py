@@ -1,8 +1,9 @@
 """The policy of `--batching_mode=adaptive` for one queue: batches that need no tuning. Pure but for a lock.
 
-A batch leaves as soon as a worker may take it, with everything that waits, up to a limit: no timer ever holds a request
-back. Batches form because others run; with one request at a time each runs alone, as without batching. How many rows a
-batch may have is learned in `curve.py`, how many batches run at once in `width.py`.
+A batch leaves as soon as a worker may take it, with everything that waits, up to a limit: no request waits for others
+to come. Batches form because others run, or because the queue rests a moment between two of them; with one request at
+a time each runs alone, as without batching. How many rows a batch may have is learned in `curve.py`, how many batches
+run at once in `width.py`, and how long the rest is in `pause.py`.
 
 Batches are not padded, but for graphs that prove to be compiled anew for each number of rows: those get the curve's
 sizes and no other.
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pyserve.batching.curve import ThroughputCurve
 from pyserve.batching.greedy_queue import GreedyQueue
 from pyserve.batching.member import Member
+from pyserve.batching.pause import Pause
 from pyserve.batching.policy import BatchRun, Outcome
 from pyserve.batching.width import Width
 
@@ -63,6 +65,7 @@ class AdaptivePolicy:
         self._lock = threading.Lock()  # guards everything below; held for microseconds
         self._curve = ThroughputCurve(target_s, max_rows)
         self._width = Width(max_width)
+        self._pause = Pause()
         self._seen: set[int] = set()
         self._unlearned = 0
         self._may_have_compiled = False
@@ -90,6 +93,11 @@ class AdaptivePolicy:
         return self._width.usual
 
     @property
+    def pause_s(self) -> float:
+        """Rest between two batches, in seconds; for a few runs, now and then, another one is tried."""
+        return self._pause.usual_s
+
+    @property
     def pads(self) -> bool:
         """Whether batches are padded to the curve's sizes."""
         return self._pads
@@ -101,16 +109,19 @@ class AdaptivePolicy:
     def may_begin(self, now: float) -> bool:
         """Whether a batch may leave, given a free worker and something that waits."""
         with self._lock:
+            if now < self._pause.over_at:
+                return False
             return self._width.is_free or self._width.has_room(now, self._stuck_after_s())
 
     def may_begin_at(self) -> float:
         """When a batch may leave even if none of those that run ends."""
         with self._lock:
-            return self._width.room_at(self._stuck_after_s())
+            return max(self._pause.over_at, self._width.room_at(self._stuck_after_s()))
 
     def began(self, now: float) -> int:
         """A batch leaves; returns a number for `ended`."""
         with self._lock:
+            self._pause.begin(now)
             return self._width.begin(now)
 
     def taken(self, rows: Sequence[int], tensors: int) -> None:
@@ -144,10 +155,12 @@ class AdaptivePolicy:
             self._notice_compilation(rows, seconds, first=first)
             self._curve.ran(rows, seconds, first=first)
 
-    def ended(self, number: int, now: float, rows: int) -> None:
-        """A batch of so many rows is through, whatever became of it."""
+    def ended(self, number: int, now: float, rows: int, tasks: int) -> None:
+        """A batch of so many rows, those of so many tasks, is through, whatever became of it."""
         with self._lock:
-            self._width.end(number, now, rows)
+            # One at a time: two trials at once would judge each other.
+            self._width.end(number, now, rows, may_try=not self._pause.is_trying)
+            self._pause.end(now, rows, tasks, may_try=not self._width.is_trying)
 
     def _notice_compilation(self, rows: int, seconds: float, *, first: bool) -> None:
         usual_s = self._curve.usual_s(rows)

@@ -27,7 +27,7 @@ class Gate(Protocol):
 
     def began(self, now: float) -> int: ...
 
-    def ended(self, number: int, now: float, rows: int) -> None: ...
+    def ended(self, number: int, now: float, rows: int, tasks: int) -> None: ...
 
 
 class GreedyQueue(Generic[T]):
@@ -99,7 +99,7 @@ class GreedyQueue(Generic[T]):
 
     def ended(self, batch: Batch[T], now: float) -> None:
         """A batch is through, whatever became of it. Any thread: taking from a dictionary is one step."""
-        self._policy.ended(self._running.pop(batch), now, batch.rows)
+        self._policy.ended(self._running.pop(batch), now, batch.rows, len(batch.entries))
 
     def shut(self) -> None:
         """Take nothing in any more; what waits is due."""

@@ -1,29 +1,16 @@
 """How many batches of one queue run side by side, learned by trying. Pure.
 
 One is where it begins: whatever arrives while a batch runs makes up the next one, and small runs do not compete for
-Python's lock. Two or more pay for models that leave cores idle or that wait for something. Nobody can tell beforehand,
-so from time to time another width, twice or half as many, takes turns with the present one. What counts is the rows
-done per second in which the queue had anything running: smaller batches, contention and gaps are all in it.
+Python's lock. Two or more pay for models that leave cores idle or that wait for something. Nobody can tell
+beforehand, so twice or half as many are tried. What counts is the rows done per second in which the queue had
+anything running: smaller batches, contention and gaps are all in it.
 
 A run that takes very long, stuck perhaps, is not counted: others may then run beside it.
 """
 
 from __future__ import annotations
 
-# One turn: so many runs for each batch that may run at once, and so many busy seconds, longer than Python keeps its
-# lock and the system a core; but for slow runs fewer of them are enough.
-_TURN_RUNS = 16
-_TURN_S = 0.05
-_SLOW_TURN_RUNS = 4
-_SLOW_TURN_S = 1.0
-# Turns of a trial: present, other, present, other.
-_TURNS = 4
-# A wider one must be so much better; a narrower one just as good.
-_WIDER_GAIN = 1.1
-# Between two trials; the busy seconds are doubled after each trial that changed nothing.
-_REST_RUNS = 16
-_REST_S = 0.5
-_REST_DOUBLINGS = 6
+from pyserve.batching.trials import Trials, Turn
 
 
 class Width:
@@ -31,29 +18,30 @@ class Width:
 
     Args:
         max_width: Upper limit, >= 1.
-
-    Attributes:
-        usual: The width that is in use when none is being tried.
-        width: The width in force.
     """
 
     def __init__(self, max_width: int) -> None:
-        self._max = max_width
-        self.usual = self.width = 1
+        powers = [1 << power for power in range(max_width.bit_length())]
+        self._widths = sorted({*powers, max_width})
+        self._trials = Trials(len(self._widths), Turn())
         self._running: dict[int, float] = {}  # run → when it began, oldest first
         self._last_run = 0
         self._busy_from = 0.0
-        self._busy_s = 0.0
-        self._rows = self._runs = 0
-        self._doublings = 0
-        self._wider_next = True
-        self._rates: list[float] | None = None  # rows per second of the turns of a trial; None: no trial
-        self._other = 1
+
+    @property
+    def usual(self) -> int:
+        """The width that is in use when none is being tried."""
+        return self._widths[self._trials.usual]
+
+    @property
+    def width(self) -> int:
+        """The width in force."""
+        return self._widths[self._trials.chosen]
 
     @property
     def is_trying(self) -> bool:
-        """Whether the width in force is not the usual one."""
-        return self.width != self.usual
+        """Whether two widths take turns."""
+        return self._trials.is_trying
 
     @property
     def is_free(self) -> bool:
@@ -77,51 +65,8 @@ class Width:
         self._running[self._last_run] = now
         return self._last_run
 
-    def end(self, run: int, now: float, rows: int) -> None:
-        """A batch has ended."""
+    def end(self, run: int, now: float, rows: int, *, may_try: bool = True) -> None:
+        """A batch has ended; `may_try` says whether another width may be tried now."""
         del self._running[run]
-        if self._max == 1:
-            return
-        self._busy_s += now - self._busy_from
+        self._trials.ran(rows, now - self._busy_from, times=self.width, may_begin=may_try)
         self._busy_from = now
-        self._rows += rows
-        self._runs += 1
-        if self._rates is None:
-            if self._runs >= _REST_RUNS and self._busy_s >= _REST_S * (1 << self._doublings):
-                self._begin_trial()
-            return
-        enough = self._runs >= _TURN_RUNS * self.width and self._busy_s >= _TURN_S
-        if not enough and (self._runs < _SLOW_TURN_RUNS * self.width or self._busy_s < _SLOW_TURN_S):
-            return
-        self._rates.append(self._rows / max(self._busy_s, 1e-9))
-        if len(self._rates) < _TURNS:
-            self._turn_to(self._other if self.width == self.usual else self.usual)
-        else:
-            self._judge(self._rates)
-
-    def _begin_trial(self) -> None:
-        wider, narrower = min(2 * self.usual, self._max), self.usual // 2
-        can_widen, can_narrow = wider > self.usual, narrower >= 1
-        self._other = wider if can_widen and (self._wider_next or not can_narrow) else narrower
-        self._wider_next = not self._wider_next
-        self._rates = []
-        self._turn_to(self.usual)
-
-    def _judge(self, rates: list[float]) -> None:
-        present, other = rates[0::2], rates[1::2]
-        better = (
-            min(other) >= _WIDER_GAIN * max(present)
-            if self._other > self.usual
-            else sum(other) >= sum(present)
-        )
-        self._doublings = 0 if better else min(self._doublings + 1, _REST_DOUBLINGS)
-        if better:
-            self._wider_next = self._other > self.usual
-            self.usual = self._other
-        self._rates = None
-        self._turn_to(self.usual)
-
-    def _turn_to(self, width: int) -> None:
-        self.width = width
-        self._rows = self._runs = 0
-        self._busy_s = 0.0

@@ -104,6 +104,7 @@ class BatchingReports:
                 "batching_target_latency_ms": target_s * 1000,
                 "rows learned": rules.max_rows,
                 "batches at once learned": rules.threads,
+                "pause learned, ms": policy.pause_s * 1000,
                 "padding": rules.pads,
             }
             return QueueReport(layout.signatures, _outputs(layout), shown, rules, statistics)

@@ -111,7 +111,7 @@ def test_runs_of_a_trial_teach_nothing() -> None:
         if policy.may_begin(now):
             break  # a second one beside it: the trial
         now += 0.01
-        policy.ended(first, now, 64)
+        policy.ended(first, now, 64, 64)
     for _ in range(20):
         policy.learn(64, 3.0)
     assert (policy.limit, policy.width) == (64, 1)
@@ -134,5 +134,5 @@ def test_a_failed_batch_frees_its_place() -> None:
     number = policy.began(0.0)
     assert not policy.may_begin(0.1)
     assert policy.may_begin_at() == 1.0
-    policy.ended(number, 0.2, 1)
+    policy.ended(number, 0.2, 1, 1)
     assert policy.may_begin(0.2)
