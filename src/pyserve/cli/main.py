@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 model.name,
                 model.base_path,
             )
+        if config.eas is not None:
+            config = _with_eas_models(config, str(values.get("eas_model_cache", "")))
         _serve(config, signals)
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", flush=True)
@@ -78,6 +81,13 @@ def _print_versions() -> int:
     print(f"TensorFlow ModelServer: {__version__}+pyserve")
     print(f"TensorFlow Library: {_tensorflow_version()}")
     return EXIT_OK
+
+
+def _with_eas_models(config: ServerConfig, cache: str) -> ServerConfig:
+    # Here, not above: who serves no EAS service needs none of it.
+    from pyserve.tools.eas_model import default_cache, prepared
+
+    return prepared(config, Path(cache).absolute() if cache else default_cache())
 
 
 def _serve(config: ServerConfig, signals: _Signals) -> NoReturn:
