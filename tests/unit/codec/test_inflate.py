@@ -72,7 +72,9 @@ def test_damaged_snappy(body: bytes) -> None:
 
 def test_other_codings() -> None:
     """They are named, with those that are known."""
-    with pytest.raises(UnsupportedCodingError, match=r"'br' is not supported; expected one of gzip, .*snappy"):
+    with pytest.raises(
+        UnsupportedCodingError, match=r"'br' is not supported; expected one of gzip, .*snappy"
+    ):
         decoded(b"", "br", 10)
 
 

@@ -27,7 +27,11 @@ VECTORS = [
 
 
 def signed(
-    token: str = "tok", resource: str = SERVICE, target: str = SERVICE, md5: str = BODY_MD5, body: bytes = BODY
+    token: str = "tok",
+    resource: str = SERVICE,
+    target: str = SERVICE,
+    md5: str = BODY_MD5,
+    body: bytes = BODY,
 ) -> Credentials:
     made = signature(token, content_md5=md5, content_type=TYPE, date=DATE, resource=resource)
     return Credentials("EAS " + base64.b64encode(made).decode(), md5, TYPE, DATE, target, body)
