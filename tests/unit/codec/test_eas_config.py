@@ -142,7 +142,14 @@ def test_what_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
             networking={"gateway": "g", "gateway_policy": {"concurrency_limit": {}}},
         )  # fmt: skip
     said = "\n".join(caplog.messages)
-    for name in ("cloud", "oss_endpoint", "nonsense", "metadata.rolling_strategy", "metadata.rpc.odd", "gateway"):
+    for name in (
+        "cloud",
+        "oss_endpoint",
+        "nonsense",
+        "metadata.rolling_strategy",
+        "metadata.rpc.odd",
+        "gateway",
+    ):
         assert name in said
     assert "nonsense of 'service.json' is ignored: it is unknown" in said
     assert "cloud of 'service.json' is ignored: it is of the platform" in said

@@ -117,7 +117,7 @@ def endless_padding(path: Path) -> None:
 def test_bombs(tmp_path: Path, into: Path, make: Callable[[Path], None]) -> None:
     """They are refused by what they say, before it is read or written."""
     make(tmp_path / "a")
-    with pytest.raises(ServingError, match="header of|becomes larger"):
+    with pytest.raises(ServingError, match=r"header of|becomes larger"):
         unpack(tmp_path / "a", into, LIMITS)
     assert list(into.iterdir()) == []
 
