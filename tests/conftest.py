@@ -55,7 +55,7 @@ def server() -> Iterator[ServerProcess]:
     with tempfile.NamedTemporaryFile("w", suffix=".config") as config:
         config.write(served_models_config())
         config.flush()
-        with ServerProcess([f"--model_config_file={config.name}"]) as server:
+        with ServerProcess([f"--model_config_file={config.name}", "--enable_eas"]) as server:
             yield server
 
 

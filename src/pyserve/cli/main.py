@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = server_config(values, read_text)
         for flag in set_away_from_default(values, FLAGS, State.WARNED):
             logger.warning("--%s is ignored: %s", flag.name, flag.why)
+        if config.eas is not None:
+            config = _with_eas_models(config, str(values.get("eas_model_cache", "")))
         if not values.get("model_config_file"):
             model = config.models[0]
             logger.info(
@@ -69,8 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 model.name,
                 model.base_path,
             )
-        if config.eas is not None:
-            config = _with_eas_models(config, str(values.get("eas_model_cache", "")))
         _serve(config, signals)
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", flush=True)
