@@ -110,7 +110,7 @@ def ask(port: int, body: bytes, authorization: str) -> tuple[int, bytes]:
 
 
 def test_a_service(tmp_path: Path, files: tuple[Path, str]) -> None:
-    """From a file with comments to answers in batches; the token guards, and what the URL keeps secret is not logged."""
+    """From a file with comments to answers in batches; the token guards, and what a URL keeps secret is not logged."""
     directory, url = files
     with tarfile.open(directory / "model.tar.gz", "w:gz") as tar:
         tar.add(EXAMPLES / "half_plus_two" / "1", arcname="model/export")
