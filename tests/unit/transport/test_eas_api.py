@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import zlib
@@ -22,6 +23,7 @@ from pyserve.inference.call import Call
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.inference.router import Router
 from pyserve.protos import eas
+from pyserve.security.tokens import signature
 from pyserve.servable import ServableHandle, ServableId, TensorSpec
 from pyserve.transport.eas import EasApi
 from pyserve.transport.http import HttpRequest, HttpResponse, html_error
@@ -219,8 +221,8 @@ def test_the_order_of_checks(changes: dict[str, Any], status: int) -> None:
     """Method, service, caller, rate, readiness, and the body last."""
     service = changes.pop("service", None)
     house = House(service)
-    if service is not None and not service.tokens and "target" not in changes:
-        house.ask()  # uses this second's request up
+    if service is not None and "target" not in changes:
+        assert house.ask(Authorization="t").status == 200  # uses this second's request up
     assert house.ask(b"\xff", **changes).status == status
 
 
@@ -235,6 +237,10 @@ def test_refused_bodies() -> None:
     assert house.api.refuse(named, error).status == 413
     assert house.api.refuse(replace(named, method="PUT"), error).status == 405
     assert house.api.refuse(replace(named, target="/api/predict/none"), error).status == 404
+    made = signature("t", content_md5="0", content_type="", date="", resource=named.target)
+    signed = {"Authorization": f"EAS {base64.b64encode(made).decode()}", "Content-MD5": "0"}
+    assert house.api.refuse(replace(named, headers=signed), error).status == 413
+    assert house.ask(Content_MD5="0", Authorization=signed["Authorization"]).status == 401
     late = house.api.refuse(named, errors.DeadlineExceededError("late"))
     assert (late.status, late.close) == (408, True)
     assert house.handles == 0
