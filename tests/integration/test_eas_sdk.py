@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import json
 import re
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -278,6 +280,30 @@ def test_tokens(sdk: Sdk, tmp_path: Path) -> None:
         for text in (TOKEN, f"Bearer {TOKEN}"):
             assert post(server.rest_port, body, Authorization=text)[0] == b"HTTP/1.1 200 OK"
         assert post(server.rest_port, b"", Authorization="no")[0].startswith(b"HTTP/1.1 401")
+
+
+def test_bodies_of_other_clients(sdk: Sdk, server: Server) -> None:
+    """Compressed without a word, in chunks, announced first; and another verb, which is counted as a mistake."""
+    request = sdk.ask(server.rest_port, "m", FEED)["request"]
+    for body in (gzip.compress(request), zlib.compress(request)):
+        assert post(server.rest_port, body)[0] == b"HTTP/1.1 200 OK"
+    large = sdk.ask(server.rest_port, "m", {"x": ([10_000, 2], "DT_FLOAT", [0.5] * 20_000)})["request"]
+    status, headers, answer = post(server.rest_port, gzip.compress(large))
+    assert (status, headers["content-length"]) == (b"HTTP/1.1 200 OK", str(len(answer)))
+    assert post(server.rest_port, request, Content_Encoding="br")[0].split()[1] == b"415"
+    with Wire(server.rest_port) as wire:
+        wire.send(b"POST /api/predict/m HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        wire.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(request), request))
+        assert wire.answer()[0] == b"HTTP/1.1 200 OK"
+        wire.send(posted(request, Expect="100-continue"))
+        assert wire.line() == b"HTTP/1.1 100 Continue\r\n"
+        assert wire.line() == b"\r\n"
+        assert wire.answer()[0] == b"HTTP/1.1 200 OK"
+        before = arrivals(server)["INVALID_ARGUMENT"]
+        wire.send(b"PUT /api/predict/m HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, headers, _ = wire.answer()
+        assert (status.split()[1], headers["allow"]) == (b"405", "GET, POST")
+    assert arrivals(server)["INVALID_ARGUMENT"] == before + 1
 
 
 def test_a_slow_model(sdk: Sdk, tmp_path: Path) -> None:

@@ -31,10 +31,12 @@ from pyserve.security.tokens import Credentials, is_accepted
 from pyserve.transport import eas_url
 from pyserve.transport.admission import Admission
 from pyserve.transport.http import HttpApi, HttpRequest, HttpResponse
-from pyserve.transport.status import eas_status, rest_message
+from pyserve.transport.status import MethodNotAllowedError, eas_status, rest_message
 
 _TEXT = "text/plain; charset=utf-8"
 _WEIGHT = 100
+_METHODS = ("GET", "POST", "HEAD")
+_ALLOW = (("Allow", "GET, POST"),)
 _CLOSING = (408, 450)
 """Statuses after which the connection is closed: its client has given up, or should go elsewhere."""
 
@@ -85,8 +87,7 @@ class EasApi:
             return self._addresses(request, name)
         if not eas_url.is_service(request.target):
             return self._api.begin(request)
-        if (refusal := _wrong_method(request)) is not None:
-            return refusal
+        _check_method(request)
         target, service = self._service(request)
         self._check_caller(request, service)
         admission = self._admission(target.name, service)
@@ -113,9 +114,8 @@ class EasApi:
         """The response to a request whose body was not taken in; what comes before the body is checked first."""
         if not self._is_ours(request):
             return self._api.refuse(request, error)
-        if (refusal := _wrong_method(request)) is not None:
-            return refusal
         try:
+            _check_method(request)
             target, service = self._service(request)
             self._check_caller(request, service, has_body=False)
             with self._open(target):
@@ -129,7 +129,8 @@ class EasApi:
             return self._api.error(request, error)
         status = eas_status(error)
         body = rest_message(error.message).encode()
-        return HttpResponse(status, body, content_type=_TEXT, close=status in _CLOSING)
+        headers = _ALLOW if isinstance(error, MethodNotAllowedError) else ()
+        return HttpResponse(status, body, content_type=_TEXT, headers=headers, close=status in _CLOSING)
 
     @staticmethod
     def _is_ours(request: HttpRequest) -> bool:
@@ -197,8 +198,7 @@ class EasApi:
         return Call(task, _answer)
 
     def _addresses(self, request: HttpRequest, name: str) -> HttpResponse:
-        if (refusal := _wrong_method(request)) is not None:
-            return refusal
+        _check_method(request)
         if not self._is_model(name):
             raise NotFoundError(f"There is no service {name}")
         address = self._options.advertised_address or request.local_address()
@@ -212,11 +212,9 @@ def _answer(outputs: dict[str, Array]) -> HttpResponse:
     return HttpResponse(200, codec.encode_response(outputs), content_type="application/octet-stream")
 
 
-def _wrong_method(request: HttpRequest) -> HttpResponse | None:
-    if request.method in ("GET", "POST", "HEAD"):
-        return None
-    text = f"Method {request.method} is not allowed; expected GET or POST"
-    return HttpResponse(405, text.encode(), content_type=_TEXT, headers=(("Allow", "GET, POST"),))
+def _check_method(request: HttpRequest) -> None:
+    if request.method not in _METHODS:
+        raise MethodNotAllowedError(f"Method {request.method} is not allowed; expected GET or POST")
 
 
 def _ip(host: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyserve.batching.queue import QueueFullError
 from pyserve.codec.inflate import InflatedTooLargeError, UnsupportedCodingError
-from pyserve.errors import Code, ResourceExhaustedError, ServingError
+from pyserve.errors import Code, InvalidArgumentError, ResourceExhaustedError, ServingError
 
 HTTP_STATUS: dict[Code, int] = {
     Code.OK: 200,
@@ -35,6 +35,10 @@ class BodyTooLargeError(ResourceExhaustedError):
         return cls(f"The request's body is larger than {limit} bytes (--rest_api_max_body_bytes)")
 
 
+class MethodNotAllowedError(InvalidArgumentError):
+    """A URL that is asked with a verb that it does not have: HTTP's own 405."""
+
+
 EAS_STATUS: dict[Code, int] = {
     **HTTP_STATUS,
     Code.DEADLINE_EXCEEDED: 408,
@@ -44,6 +48,7 @@ EAS_STATUS: dict[Code, int] = {
 }
 _EAS_STATUS_OF: tuple[tuple[type[ServingError], int], ...] = (
     (QueueFullError, 450),
+    (MethodNotAllowedError, 405),
     (BodyTooLargeError, 413),
     (InflatedTooLargeError, 413),
     (UnsupportedCodingError, 415),

@@ -27,7 +27,7 @@ from pyserve.security.tokens import signature
 from pyserve.servable import ServableHandle, ServableId, TensorSpec
 from pyserve.transport.eas import EasApi
 from pyserve.transport.http import HttpRequest, HttpResponse, html_error
-from pyserve.transport.status import BodyTooLargeError, eas_status
+from pyserve.transport.status import BodyTooLargeError, MethodNotAllowedError, eas_status
 
 OTHER = html_error(404)
 
@@ -377,6 +377,7 @@ def test_statuses(code: Code) -> None:
     ("error", "status"),
     [
         (QueueFullError("x"), 450),
+        (MethodNotAllowedError("x"), 405),
         (BodyTooLargeError("x"), 413),
         (InflatedTooLargeError("x"), 413),
         (UnsupportedCodingError("x"), 415),
