@@ -23,20 +23,25 @@ class Files(SimpleHTTPRequestHandler):
     """Serves a directory, and a few oddities."""
 
     def do_GET(self) -> None:
-        if self.path.startswith("/redirect/"):
+        path = self.path.partition("?")[0]
+        if path.startswith("/redirect/"):
             self.send_response(302)
             self.send_header("Location", self.path.removeprefix("/redirect"))
             self.end_headers()
-        elif self.path == "/to-a-file":
+        elif path == "/to-a-file":
             self.send_response(302)
             self.send_header("Location", "file:///etc/passwd")
             self.end_headers()
-        elif self.path == "/cut":
+        elif path == "/cut":
             self.send_response(200)
             self.send_header("Content-Length", "50")
             self.end_headers()
             self.wfile.write(b"x" * 10)
-        elif self.path == "/forbidden":
+        elif path == "/of-no-length":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(bytes(101))
+        elif path == "/forbidden":
             self.send_error(403)
         else:
             super().do_GET()
@@ -76,6 +81,7 @@ def test_download(tmp_path: Path, files: tuple[Path, str]) -> None:
         ("/cut", Code.UNAVAILABLE),
         ("/to-a-file", Code.UNAVAILABLE),
         ("/large", Code.RESOURCE_EXHAUSTED),
+        ("/of-no-length", Code.RESOURCE_EXHAUSTED),
     ],
 )
 def test_failed_downloads(tmp_path: Path, files: tuple[Path, str], path: str, code: Code) -> None:
@@ -84,7 +90,7 @@ def test_failed_downloads(tmp_path: Path, files: tuple[Path, str], path: str, co
     (directory / "large").write_bytes(bytes(101))
     with pytest.raises(ServingError) as caught:
         download(
-            url + path + "?sig=secret" * (path not in ("/cut", "/to-a-file", "/forbidden")),
+            url + path + "?sig=secret",
             tmp_path / "to",
             100,
         )
