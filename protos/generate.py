@@ -31,6 +31,7 @@ DESCRIPTORS = "descriptors.binpb"
 
 # Which module of pyserve.protos holds which proto package.
 MODULES: Mapping[str, str] = {
+    "eas": "eas",
     "google.protobuf": "wkt",
     "grpc.health.v1": "health",
     "grpc.reflection.v1": "reflection",

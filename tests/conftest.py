@@ -62,7 +62,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     with tempfile.NamedTemporaryFile("w", suffix=".config") as config:
         config.write(served_models_config())
         config.flush()
-        arguments = [f"--model_config_file={config.name}", f"--grpc_engine={engine}"]
+        arguments = [f"--model_config_file={config.name}", f"--grpc_engine={engine}", "--enable_eas"]
         with ServerProcess(arguments) as server:
             yield server
 

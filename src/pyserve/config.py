@@ -279,6 +279,61 @@ def platform_names(
 
 
 @dataclass(frozen=True, slots=True)
+class EasService:
+    """What Alibaba EAS's service file says of a service, which is a model (docs/eas.md). The defaults are EAS's.
+
+    Attributes:
+        tokens: Each opens the service; none: with `EasOptions.tokens` alone.
+        default_signature: For requests that name none; empty: chosen by a rule.
+        keepalive_s: Limit of a request, the arrival of its body and its wait included.
+        max_queue_size: Requests that may wait while models work on others.
+        rate_limit: Requests per second; 0: any number.
+        model_entry: Where in the model's files the model is; empty: it is looked for.
+        graph_inputs, graph_outputs: Nodes of a frozen graph to feed and to fetch.
+        frozen: The model is a frozen graph.
+        warm_up_paths: Files of requests; `warm_up` holds their content once they were read.
+    """
+
+    tokens: tuple[str, ...] = field(default=(), repr=False)
+    default_signature: str = ""
+    keepalive_s: float = 5.0
+    max_queue_size: int = 64
+    rate_limit: float = 0.0
+    model_entry: str = ""
+    graph_inputs: tuple[str, ...] = ()
+    graph_outputs: tuple[str, ...] = ()
+    frozen: bool = False
+    warm_up_paths: tuple[str, ...] = ()
+    warm_up: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EasOptions:
+    """Answer clients of Alibaba EAS's TensorFlow processor on the REST port (docs/eas.md).
+
+    Attributes:
+        services: By model; any other is served by the defaults.
+        tokens: Each opens every service; with none, and none of its own, a service is open.
+        check_content_md5: Hold the body of a signed request to the digest that was signed.
+        advertised_address: Host and port that clients are told; None: those that they reached the server by.
+        warm_up_must_succeed: A version whose warm-up fails is not served.
+    """
+
+    services: Mapping[str, EasService] = field(default_factory=lambda: MappingProxyType({}))
+    tokens: tuple[str, ...] = field(default=(), repr=False)
+    check_content_md5: bool = True
+    advertised_address: tuple[str, int] | None = None
+    warm_up_must_succeed: bool = False
+
+    def service(self, model: str) -> EasService:
+        """What is known of a service."""
+        return self.services.get(model) or _EAS_DEFAULTS
+
+
+_EAS_DEFAULTS = EasService()
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Everything that a server needs to know. The defaults are TensorFlow Serving's.
 
@@ -316,6 +371,7 @@ class ServerConfig:
         enable_model_warmup: Replay the requests that a version brings along before it is AVAILABLE.
         num_request_iterations_for_warmup: Times that each of them is run; <= 0: once.
         warmup_from_signature: Without such requests, run each stateless signature once instead.
+        eas: Answer clients of Alibaba EAS too, on the REST port; None: do not.
         drain_delay_s: Seconds between the loss of readiness and the closing of the ports when the server stops.
         drain_timeout_s: Seconds that requests in flight may take to finish when the server stops.
     """
@@ -353,6 +409,7 @@ class ServerConfig:
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
     warmup_from_signature: bool = True
+    eas: EasOptions | None = None
     drain_delay_s: float = 0.0
     drain_timeout_s: float = 25.0
     limits: Limits = field(default_factory=Limits)

@@ -14,7 +14,7 @@ import pytest
 
 from function_servers import Wire
 from pyserve.batching.task import Task
-from pyserve.errors import CancelledError, Status, UnavailableError
+from pyserve.errors import CancelledError, ServingError, UnavailableError
 from pyserve.transport.admin import AdminApi, Readiness
 from pyserve.transport.budget import ByteBudget
 from pyserve.transport.dispatch import Dispatcher
@@ -33,11 +33,14 @@ class Api:
                 raise CancelledError("not any more")
         return HttpResponse(200, threading.current_thread().name.encode())
 
-    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
-        return self.error(status)
+    def deadline(self, request: HttpRequest) -> float | None:
+        return None
 
-    def error(self, status: Status) -> HttpResponse:
-        return AdminApi(lambda: Readiness(True)).error(status)
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        return self.error(request, error)
+
+    def error(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        return AdminApi(lambda: Readiness(True)).error(request, error)
 
 
 def no_models(task: Task) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
-from pyserve.batching.queue import QUEUE_FULL, Batch, Entry
+from pyserve.batching.queue import QUEUE_FULL, Batch, Entry, QueueFullError
 from pyserve.errors import SHUTTING_DOWN, UnavailableError
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class GreedyQueue(Generic[T]):
             raise UnavailableError(SHUTTING_DOWN)
         most = self._max_waiting_rows
         if most is not None and self._entries and self._rows + rows > most:
-            raise UnavailableError(f"{QUEUE_FULL}{self._rows} rows are waiting and at most {most} may")
+            raise QueueFullError(f"{QUEUE_FULL}{self._rows} rows are waiting and at most {most} may")
         self._entries.append((task, 0, rows))
         self._arrivals.append(now)
         self._rows += rows

@@ -19,6 +19,10 @@ T = TypeVar("T")
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full; "
 
 
+class QueueFullError(UnavailableError):
+    """As much waits already as may."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
     """How large and how old batches become.
@@ -125,7 +129,7 @@ class BatchQueue(Generic[T]):
         elif not fits and open_rows:
             batches = len(self._closed) + 1
             if batches >= limits.max_batches:
-                raise UnavailableError(
+                raise QueueFullError(
                     f"{QUEUE_FULL}currently {batches} batches enqueued and max_enqueued_batches is {limits.max_batches}"
                 )
             self._close_open()
@@ -169,7 +173,7 @@ class BatchQueue(Generic[T]):
         room = max(0, most - open_rows)
         capacity = (limits.max_batches - batches) * most + room
         if rows > capacity:
-            raise UnavailableError(
+            raise QueueFullError(
                 f"{QUEUE_FULL}task size is {rows} but scheduling capacity is only {capacity} "
                 f"(num_enqueued_batches={batches}, max_enqueued_batches={limits.max_batches}, "
                 f"open_batch_size={open_rows}, max_execution_batch_size={most})"

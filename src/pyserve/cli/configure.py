@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from pyserve.cli import eas
 from pyserve.cli.flags import Flag, FlagValueError, Kind, State, Value, parse_value, set_away_from_default
 from pyserve.cli.table import FLAGS
 from pyserve.codec.batching_parameters import parse_batching_parameters
@@ -67,6 +68,9 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         UnimplementedError: A flag was set that pyserve refuses.
         InvalidArgumentError: The flags contradict each other, or one is missing.
     """
+    service = eas.service_file(given, read_file)
+    if service is not None:
+        given = {**eas.flags_of(service), **given}
     values = _Values(given)
     if values.integer("port") == 0 and not values.text("grpc_socket_path"):
         raise InvalidArgumentError(
@@ -85,7 +89,9 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
     # The file of models is read before that of platforms, as in TensorFlow Serving, but needs their names.
     model_config_text = _model_config_text(values, read_file)
     platforms = _platforms(given, values, read_file)
-    batching = _batching(values, read_file) if platforms is None else None
+    batching = None
+    if platforms is None:
+        batching = eas.batching_of(service, given) or _batching(values, read_file)
     return ServerConfig(
         models=_models(values, model_config_text, platforms),
         allow_python_models=values.boolean("allow_python_models"),
@@ -122,6 +128,7 @@ def server_config(given: Mapping[str, Value], read_file: Callable[[str], str]) -
         enable_model_warmup=values.boolean("enable_model_warmup"),
         num_request_iterations_for_warmup=values.integer("num_request_iterations_for_warmup"),
         warmup_from_signature=_warmup(values.text("warmup_from_signature")),
+        eas=eas.eas_options(given, service, read_file) if eas.is_enabled(given) else None,
         drain_delay_s=values.number("drain_delay_s"),
         drain_timeout_s=values.number("drain_timeout_s"),
         limits=_limits(values),

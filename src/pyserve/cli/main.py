@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = server_config(values, read_text)
         for flag in set_away_from_default(values, FLAGS, State.WARNED):
             logger.warning("--%s is ignored: %s", flag.name, flag.why)
+        if config.eas is not None:
+            config = _with_eas_models(config, str(values.get("eas_model_cache", "")))
         if not values.get("model_config_file"):
             model = config.models[0]
             logger.info(
@@ -78,6 +81,13 @@ def _print_versions() -> int:
     print(f"TensorFlow ModelServer: {__version__}+pyserve")
     print(f"TensorFlow Library: {_tensorflow_version()}")
     return EXIT_OK
+
+
+def _with_eas_models(config: ServerConfig, cache: str) -> ServerConfig:
+    # Here, not above: who serves no EAS service needs none of it.
+    from pyserve.tools.eas_model import default_cache, prepared
+
+    return prepared(config, Path(cache).absolute() if cache else default_cache())
 
 
 def _serve(config: ServerConfig, signals: _Signals) -> NoReturn:

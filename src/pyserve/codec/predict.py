@@ -135,8 +135,8 @@ def encode_request(spec: ModelSpec, inputs: Mapping[str, Array], output_filter: 
             tensor = encode_pieces(array, as_content=not dtypes.of_array(array).is_string)
         except TypeError as error:
             raise InvalidArgumentError(f"input {alias!r}: {error}") from None
-        pieces += _entry(_INPUTS, alias, tensor)
-    return _joined("Request", pieces)
+        pieces += map_entry(_INPUTS, alias, tensor)
+    return joined_message("Request", pieces)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -187,14 +187,18 @@ def encode_response(
     """
     pieces: list[Piece] = []
     for alias, array in outputs.items():
-        pieces += _entry(_OUTPUTS, alias, encode_pieces(array, as_content=as_content))
+        pieces += map_entry(_OUTPUTS, alias, encode_pieces(array, as_content=as_content))
     spec = served_model_spec(name, version, signature_name)
     pieces.append(_MODEL_SPEC + varint(len(spec)) + spec)
-    return _joined("Response", pieces)
+    return joined_message("Response", pieces)
 
 
-def _entry(field: bytes, alias: str, tensor: list[Piece]) -> list[Piece]:
-    """One entry of a map from alias to TensorProto."""
+def map_entry(field: bytes, alias: str, tensor: list[Piece]) -> list[Piece]:
+    """One entry of a map from alias to an encoded tensor.
+
+    Args:
+        field: The tag of the map.
+    """
     key = alias.encode()
     head = _ENTRY_KEY + varint(len(key)) + key
     size = sum(map(len, tensor))
@@ -202,7 +206,12 @@ def _entry(field: bytes, alias: str, tensor: list[Piece]) -> list[Piece]:
     return [field + varint(len(head) + len(value) + size) + head + value, *tensor]
 
 
-def _joined(what: str, pieces: list[Piece]) -> bytes:
+def joined_message(what: str, pieces: list[Piece]) -> bytes:
+    """The message that the pieces make.
+
+    Raises:
+        ResourceExhaustedError: It would be larger than protobuf allows.
+    """
     total = sum(map(len, pieces))
     if total > LARGEST_MESSAGE:
         raise ResourceExhaustedError(f"{what} of {total} bytes, more than protobuf's {LARGEST_MESSAGE}")

@@ -155,7 +155,7 @@ def _numbers(field: str, wire: Any) -> Callable[[tf.TensorProto, DType], Array]:
     """Reader of a field whose values are the elements."""
 
     def read(proto: tf.TensorProto, dtype: DType) -> Array:
-        values = _copied(getattr(proto, field), wire)
+        values = packed_values(getattr(proto, field), wire)
         if dtype.numpy == values.dtype or dtype.numpy is None:
             return values
         if dtype.numpy in _NIBBLES:
@@ -170,7 +170,7 @@ def _numbers(field: str, wire: Any) -> Callable[[tf.TensorProto, DType], Array]:
 _FEW = 16
 
 
-def _copied(field: Any, wire: Any) -> Array:
+def packed_values(field: Any, wire: Any) -> Array:
     """The values of a packed field; many at once through its buffer, whose set-up does not pay for a few."""
     values: Array = np.array(field[:] if len(field) <= _FEW else field, wire)
     return values
@@ -179,7 +179,7 @@ def _copied(field: Any, wire: Any) -> Array:
 def _bits(proto: tf.TensorProto, dtype: DType) -> Array:
     """half_val: 16 bits of each number are the element."""
     assert dtype.numpy is not None
-    return _copied(proto.half_val, np.int32).astype(np.uint16).view(dtype.numpy)
+    return packed_values(proto.half_val, np.int32).astype(np.uint16).view(dtype.numpy)
 
 
 def _complex(field: str, wire: Any) -> Callable[[tf.TensorProto, DType], Array]:
@@ -187,7 +187,7 @@ def _complex(field: str, wire: Any) -> Callable[[tf.TensorProto, DType], Array]:
 
     def read(proto: tf.TensorProto, dtype: DType) -> Array:
         assert dtype.numpy is not None
-        parts = _copied(getattr(proto, field), wire)
+        parts = packed_values(getattr(proto, field), wire)
         return parts[: len(parts) // 2 * 2].view(dtype.numpy)
 
     return read

@@ -77,7 +77,9 @@ def encode_pieces(array: Array, *, as_content: bool = False) -> list[Piece]:
     assert dtype.field is not None
     name = "tensor_content" if as_content else dtype.field
     body = (
-        _raw(array) if as_content or dtype.field in _FIXED_WIDTH else _varints(_wire_integers(array, dtype))
+        raw_elements(array)
+        if as_content or dtype.field in _FIXED_WIDTH
+        else varints(wire_integers(array, dtype))
     )
     return [head, _TAGS[name] + varint(len(body)), body]
 
@@ -92,15 +94,15 @@ def _shape(array: Array) -> bytes:
     return _TAGS["tensor_shape"] + varint(len(dims)) + dims
 
 
-def _raw(array: Array) -> Piece:
-    """The elements in row-major order, little-endian."""
+def raw_elements(array: Array) -> Piece:
+    """The elements in row-major order, little-endian; a view where the array lies so already."""
     flat = array if sys.byteorder == "little" and array.flags.c_contiguous else np.ascontiguousarray(array)
     if not flat.dtype.isnative or sys.byteorder == "big":
         flat = flat.astype(flat.dtype.newbyteorder("<"))
     return flat.reshape(-1).view(np.uint8).data
 
 
-def _wire_integers(array: Array, dtype: DType) -> Array:
+def wire_integers(array: Array, dtype: DType) -> Array:
     """The elements as the 64-bit numbers that protobuf writes: negative ones are sign-extended."""
     flat = np.ascontiguousarray(array).reshape(-1)
     if dtype.field == "half_val":
@@ -112,7 +114,7 @@ def _wire_integers(array: Array, dtype: DType) -> Array:
     return flat if flat.dtype.kind in "bu" else flat.astype(np.int64).view(np.uint64)
 
 
-def _varints(values: Array) -> Piece:
+def varints(values: Array) -> Piece:
     """Unsigned integers of any width as varints, one behind the other."""
     if values.dtype == np.bool_ or int(values.max()) < 0x80:
         return values.astype(np.uint8).data

@@ -54,7 +54,7 @@ class OpenRequest:
         self._check_method_name = check_method_name
         self.id: ServableId = handle.id
         self._servable = handle.servable
-        self._signatures: Mapping[str, Signature] = handle.servable.signatures
+        self.signatures: Mapping[str, Signature] = handle.servable.signatures
 
     def signature(self, key: str) -> Signature:
         """The signature to use; an empty key means `serving_default`.
@@ -63,11 +63,11 @@ class OpenRequest:
             FailedPreconditionError: There is none.
             InternalError: Its method_name is not a serving kind, and that is checked.
         """
-        return self._checked(rules.find_signature(self._signatures, key))
+        return self._checked(rules.find_signature(self.signatures, key))
 
     def signature_for_rest(self, key: str) -> Signature:
         """The same with the code and text that TensorFlow Serving uses over REST."""
-        found = self._signatures.get(key or DEFAULT_SIGNATURE)
+        found = self.signatures.get(key or DEFAULT_SIGNATURE)
         if found is None:
             raise InvalidArgumentError(
                 f'Serving signature name: "{key or DEFAULT_SIGNATURE}" not found in signature def'
@@ -105,7 +105,7 @@ class OpenRequest:
             InvalidArgumentError: There is none, or it does not suit the method.
         """
         return multi_inference.plan_one(
-            method, key, self._signatures, self._declared, check_method_name=self._check_method_name
+            method, key, self.signatures, self._declared, check_method_name=self._check_method_name
         )
 
     def plans(self, tasks: Sequence[InferenceTask]) -> list[Plan]:
@@ -115,7 +115,7 @@ class OpenRequest:
             InvalidArgumentError, UnimplementedError: The first task that is wrong.
         """
         return multi_inference.plan_several(
-            tasks, self._signatures, self._declared, check_method_name=self._check_method_name
+            tasks, self.signatures, self._declared, check_method_name=self._check_method_name
         )
 
     def examples_task(self, plans: Sequence[Plan], examples: Array, deadline: float | None) -> Task:

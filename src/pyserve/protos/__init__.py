@@ -6,6 +6,7 @@
     tf         tensorflow                   TensorProto, DataType, SignatureDef, SavedModel, ConfigProto, ...
     wkt        google.protobuf              Any, Int64Value, ... (of the private pool)
     health, reflection, reflection_v1alpha  grpc.health.v1, grpc.reflection.v1, grpc.reflection.v1alpha
+    eas        eas                          PredictRequest, PredictResponse, ArrayProto of Alibaba EAS
     tf_error, tfs_tools, tfrt               small packages that the others refer to
 
 Those modules, their `.pyi` and `descriptors.binpb` are generated from the top-level `protos/` by

@@ -16,6 +16,7 @@ from pyserve.batching.scheduler import Scheduler
 from pyserve.batching.task import Task
 from pyserve.codec.model_config import read_model_config
 from pyserve.config import ServerConfig
+from pyserve.inference.eas_warmup import warm_up_by_eas
 from pyserve.inference.model_service import ModelService
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.inference.router import Router
@@ -167,6 +168,18 @@ class Core:
         """Whether a name is that of a model, configured or once loaded. Takes no lock."""
         return self.monitor.knows(name) or self.configuration.platform_of(name) is not None
 
+    def knows(self, name: str, version: int | None) -> bool:
+        """Whether a version of a model was ever seen; without a version, any."""
+        if version is None:
+            return self.monitor.knows(name)
+        return self.monitor.state(ServableId(name, version)) is not None
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many requests of one row models may work on at the same time: runs, times the rows of a batch."""
+        rows = max((parameters.max_batch_size for parameters in self._config.all_batching), default=1)
+        return self.scheduler.runs_of_a_model * rows
+
     def serves(self, name: str) -> bool | None:
         """Whether a model can be called; None when there is none of this name. Takes no lock."""
         return bool(self.manager.available_versions(name)) if self.is_model(name) else None
@@ -259,4 +272,6 @@ class Core:
             on_run=self._on_warm_up_run,
             on_replayed=self._on_replayed,
         )
+        if self._config.eas is not None:
+            warm_up_by_eas(self._config.eas, id, servable, self.scheduler.run_now)
         warm_up(id, path, servable, batch_sizes)

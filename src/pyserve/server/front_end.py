@@ -17,13 +17,14 @@ from pyserve.transport import profiler, tfs_methods
 from pyserve.transport.admin import AdminApi, Readiness
 from pyserve.transport.budget import ByteBudget, default_max_connections, memory_bytes
 from pyserve.transport.dispatch import Dispatcher
+from pyserve.transport.eas import EasApi
 from pyserve.transport.grpc_arguments import MAX_CONNECTIONS
 from pyserve.transport.grpc_native import NativeGrpcServer
 from pyserve.transport.grpc_server import GrpcServer
 from pyserve.transport.health import HealthService
 from pyserve.transport.http import HttpApi
 from pyserve.transport.http_server import HttpServer
-from pyserve.transport.metering import MeteredRest, Metering
+from pyserve.transport.metering import EAS, REST, MeteredHttp, Metering
 from pyserve.transport.metrics_page import WithMetricsPage
 from pyserve.transport.reload_method import reload_handler
 from pyserve.transport.rest import RestApi
@@ -125,12 +126,28 @@ class FrontEnd:
                 idle_timeout_s=limits.rest_api_idle_timeout_s,
             )
 
-        metered: HttpApi = MeteredRest(rest, metering)
+        metered = self._metered(rest, metering, core)
         self._rest = http_server(metered if tap is None else tap.rest(metered))
         self._admin = http_server(admin)
         self.grpc_port: int | None = None
         self.rest_port: int | None = None
         self.admin_port: int | None = None
+
+    def _metered(self, rest: HttpApi, metering: Metering, core: Core) -> HttpApi:
+        """What the REST port answers, counted."""
+        options = self._config.eas
+        if options is None:
+            return MeteredHttp(rest, metering)
+        eas = EasApi(
+            rest,
+            core.prediction,
+            options,
+            is_model=core.is_model,
+            knows=core.knows,
+            runs_of_a_service=core.rows_at_once,
+            inflated_limit=self._config.limits.rest_api_max_inflated_bytes,
+        )
+        return MeteredHttp(eas, metering, (REST, EAS))
 
     def health_changed(self) -> None:
         """Let the health service look again whether requests are welcome."""

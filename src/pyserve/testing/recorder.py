@@ -86,13 +86,16 @@ class _RecordedRest:
         )
         return begun
 
-    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
-        if is_api_request(request):
-            self._recorder.arrived(_of_rest(request)).ended(status)
-        return self._api.refuse(request, status)
+    def deadline(self, request: HttpRequest) -> float | None:
+        return self._api.deadline(request)
 
-    def error(self, status: Status) -> HttpResponse:
-        return self._api.error(status)
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        if is_api_request(request):
+            self._recorder.arrived(_of_rest(request)).ended(Status.of(error))
+        return self._api.refuse(request, error)
+
+    def error(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        return self._api.error(request, error)
 
 
 class _Entry:

@@ -19,7 +19,7 @@ import orjson
 
 from pyserve.codec.json_writer import error_body
 from pyserve.config import INT64_MAX
-from pyserve.errors import InvalidArgumentError, NotFoundError, ServingError, Status
+from pyserve.errors import InvalidArgumentError, NotFoundError, ServingError
 from pyserve.transport.http import HttpRequest, HttpResponse, html_error
 from pyserve.transport.status import HTTP_STATUS, rest_message
 
@@ -79,16 +79,24 @@ class AdminApi:
         try:
             return HttpResponse(200, _json(self._batching_of(name, _version(query))))
         except ServingError as error:
-            return self.error(Status.of(error))
+            return self._failure(error)
 
-    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
-        """The response to a request whose body was not taken in."""
+    def deadline(self, request: HttpRequest) -> None:
+        """None: there are no bodies to wait for."""
         del request
-        return self.error(status)
 
-    def error(self, status: Status) -> HttpResponse:
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        """The response to a request whose body was not taken in."""
+        return self.error(request, error)
+
+    def error(self, request: HttpRequest, error: ServingError) -> HttpResponse:
         """The response that reports a failure."""
-        return HttpResponse(HTTP_STATUS[status.code], error_body(rest_message(status.message)))
+        del request
+        return self._failure(error)
+
+    @staticmethod
+    def _failure(error: ServingError) -> HttpResponse:
+        return HttpResponse(HTTP_STATUS[error.code], error_body(rest_message(error.message)))
 
 
 def _version(query: str) -> int | None:

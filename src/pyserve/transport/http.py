@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
-from pyserve.errors import Status
+from pyserve.errors import ServingError
 from pyserve.inference.call import Call, Work
 
 METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -23,12 +23,16 @@ class HttpRequest:
         target: Path and query, as sent: not decoded, not normalised.
         headers: Looked up in any case (the mapping must do that).
         body: Without transfer coding; content coding still on.
+        deadline: What `HttpApi.deadline` said when the request began to arrive.
+        local_address: Asked for the address, (host, port, …), that the caller connected to; None where there is none.
     """
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
+    deadline: float | None = None
+    local_address: Callable[[], tuple[object, ...] | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,18 @@ class HttpApi(Protocol):
         """The response, or what to run for it; raises ServingError."""
         ...
 
-    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
+    def deadline(self, request: HttpRequest) -> float | None:
+        """When a request, of which only the head is there, has to be answered, its body's arrival included.
+
+        A point on `time.monotonic()`; None: the arrival of the body is not limited as a whole.
+        """
+        ...
+
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
         """The response to a request whose body was not taken in, and which therefore never begins."""
         ...
 
-    def error(self, status: Status) -> HttpResponse:
+    def error(self, request: HttpRequest, error: ServingError) -> HttpResponse:
         """The response that reports a failure of a request that began."""
         ...
 

@@ -128,7 +128,7 @@ class Connections(web.Server):
         keepalive_timeout: float,
         **settings: Any,
     ) -> None:
-        super().__init__(handler)
+        super().__init__(handler, handler_cancellation=True)  # nobody computes for callers who have gone
         self._page = page
         self._limit = limit
         self._open = 0

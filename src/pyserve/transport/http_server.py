@@ -8,20 +8,22 @@ and its error pages are replaced by ours.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
+import time
 from dataclasses import replace
 
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestPayloadError
 
+from pyserve.codec.inflate import is_gzip, is_zlib
 from pyserve.errors import (
     CancelledError,
     DeadlineExceededError,
-    InternalError,
     ServingError,
-    Status,
     UnavailableError,
+    as_serving_error,
 )
 from pyserve.transport.budget import ByteBudget, Holding
 from pyserve.transport.dispatch import INLINE_BYTES, Dispatcher
@@ -50,7 +52,7 @@ _INLINE_JSON_BYTES = INLINE_BYTES // 16
 _INLINE_GZIP_BYTES = INLINE_BYTES // 64
 
 # What TensorFlow Serving's HTTP library says for statuses that it has no phrase for.
-_PHRASES = {429: "Client Error", 499: "Client Error"}
+_PHRASES = {429: "Client Error", 450: "Queue Full", 499: "Client Error"}
 
 # aiohttp logs each malformed request with a traceback; a client's mistake is not our error.
 _parser_log = logging.getLogger(__name__ + ".parser")
@@ -160,31 +162,52 @@ class HttpServer:
             return answer
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        head = HttpRequest(request.method, request.raw_path, request.headers, b"")
+        head = HttpRequest(
+            request.method,
+            request.raw_path,
+            request.headers,
+            b"",
+            local_address=functools.partial(request.get_extra_info, "sockname"),
+        )
+        if (deadline := self._api.deadline(head)) is not None:
+            head = replace(head, deadline=deadline)
         with self._budget.holding() as held:
             try:
-                body = b"" if not request.body_exists else await self._read(request, held)
+                body = b"" if not request.body_exists else await self._read_until(deadline, request, held)
             except BodyTooLargeError as error:
-                return _sent(replace(self._api.refuse(head, Status.of(error)), status=413, close=True))
+                return _sent(replace(self._api.refuse(head, error), status=413, close=True))
             except ServingError as error:
-                return _sent(replace(self._api.refuse(head, Status.of(error)), close=True))
+                return _sent(replace(self._api.refuse(head, error), close=True))
             return _sent(await self._respond(replace(head, body=body) if body else head))
 
     async def _respond(self, received: HttpRequest) -> HttpResponse:
         size = len(received.body)
-        inline = _INLINE_GZIP_BYTES if "Content-Encoding" in received.headers else _INLINE_JSON_BYTES
+        body = received.body
+        # Clients of EAS compress without saying so; neither JSON nor a protobuf request begins as gzip or zlib does.
+        packed = "Content-Encoding" in received.headers or is_gzip(body) or is_zlib(body)
+        inline = _INLINE_GZIP_BYTES if packed else _INLINE_JSON_BYTES
         if size > inline:
             size = INLINE_BYTES + 1  # to another thread
         try:
             response = await self._dispatcher.answer(lambda: self._api.begin(received), size)
         except ServingError as error:
-            response = self._api.error(Status.of(error))
+            response = self._api.error(received, error)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             logger.exception("The REST handler failed")
-            response = self._api.error(Status.of(InternalError(f"{type(error).__name__}: {error}")))
+            response = self._api.error(received, as_serving_error(error))
         return response
+
+    async def _read_until(self, deadline: float | None, request: web.BaseRequest, held: Holding) -> bytes:
+        """The whole body, if it is there by the deadline, on `time.monotonic()`. Raises as `_read`."""
+        if deadline is None:
+            return await self._read(request, held)
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._read(request, held)
+        except TimeoutError as error:
+            raise DeadlineExceededError("The request's body did not arrive in time") from error
 
     async def _read(self, request: web.BaseRequest, held: Holding) -> bytes:
         """The whole body, accounted for as it comes in.

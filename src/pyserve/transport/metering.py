@@ -4,6 +4,7 @@
             MultiInference: the number of its examples, when it succeeded; its calls are not counted
             every other method: nothing
     REST    every request under `/v1/`, status and metadata included, with the verb as the API (empty without one)
+    EAS     every request for a service, with `predict` as the API (empty for a model's structure)
 
 A name that is no model's, and never was one, is counted under `UNKNOWN_MODEL`, so that nobody can make the page grow
 by asking for names.
@@ -12,14 +13,15 @@ by asking for names.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pyserve.batching.task import Task
 from pyserve.codec.requested_model import requested_model
-from pyserve.errors import Code, Status
+from pyserve.errors import Code, ServingError, Status
 from pyserve.inference.call import Blocking, Call, Handler, Work
 from pyserve.observe.serving_metrics import ServingMetrics
-from pyserve.transport import rest_url
+from pyserve.transport import eas_url, rest_url
 from pyserve.transport.http import HttpApi, HttpRequest, HttpResponse
 from pyserve.transport.rest import is_api_request
 
@@ -124,48 +126,87 @@ class Metering:
             self._metrics.model_ran(name, api, task.answered_at - task.submitted_at)
 
 
-class MeteredRest:
-    """The REST API, counted. Same interface, same answers.
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """One of the APIs that an HTTP server serves, as it is counted.
+
+    Attributes:
+        entrypoint: Its name in the metrics.
+        covers: Whether a request belongs to it.
+        model: The model that a request names; empty: none.
+        verb: What the API is called of a request that runs a model.
+    """
+
+    entrypoint: str
+    covers: Callable[[HttpRequest], bool]
+    model: Callable[[HttpRequest], str]
+    verb: Callable[[HttpRequest], str]
+
+
+REST = Surface(
+    "REST",
+    is_api_request,
+    lambda request: rest_url.requested_model(request.method, request.target),
+    lambda request: request.target.rpartition(":")[2],
+)
+EAS = Surface(
+    "EAS",
+    lambda request: eas_url.is_service(request.target),
+    lambda request: eas_url.requested_model(request.target),
+    lambda request: "predict",
+)
+
+
+class MeteredHttp:
+    """An HTTP API, counted. Same interface, same answers.
 
     Args:
         api: Answers.
         metering: Counts.
+        surfaces: What of it is counted, and how.
     """
 
-    def __init__(self, api: HttpApi, metering: Metering) -> None:
+    def __init__(self, api: HttpApi, metering: Metering, surfaces: Sequence[Surface] = (REST,)) -> None:
         self._api = api
         self._metering = metering
+        self._surfaces = surfaces
 
     def begin(self, request: HttpRequest) -> HttpResponse | Call[HttpResponse] | Work[HttpResponse]:
-        if not is_api_request(request):
+        surface = self._surface(request)
+        if surface is None:
             return self._api.begin(request)
         metering = self._metering
         started = metering.clock()
         try:
             begun = self._api.begin(request)
         except Exception as error:
-            metering.count(self._name(request), Status.of(error).code)
+            metering.count(metering.known(surface.model(request)), Status.of(error).code)
             raise
         if isinstance(begun, Call):
-            task, name = begun.task, begun.task.handle.id.name
-            verb = request.target.rpartition(":")[2]
+            task, name, inner = begun.task, begun.task.handle.id.name, begun.done
+            verb = surface.verb(request)
 
             def done(code: Code) -> None:
-                metering.ended(name, verb, "REST", started, code)
+                if inner is not None:
+                    inner(code)
+                metering.ended(name, verb, surface.entrypoint, started, code)
                 metering.ran(task, name, _RUNTIME_API.get(verb, verb))
 
             return Call(task, begun.finish, done)
-        # Status, metadata and OPTIONS have no verb.
-        metering.ended(self._name(request), "", "REST", started, Code.OK)
+        # Nothing ran: status, metadata, OPTIONS, the structure of a model.
+        metering.ended(metering.known(surface.model(request)), "", surface.entrypoint, started, Code.OK)
         return begun
 
-    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
-        if is_api_request(request):
-            self._metering.count(self._name(request), status.code)
-        return self._api.refuse(request, status)
+    def deadline(self, request: HttpRequest) -> float | None:
+        return self._api.deadline(request)
 
-    def error(self, status: Status) -> HttpResponse:
-        return self._api.error(status)
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        if (surface := self._surface(request)) is not None:
+            self._metering.count(self._metering.known(surface.model(request)), error.code)
+        return self._api.refuse(request, error)
 
-    def _name(self, request: HttpRequest) -> str:
-        return self._metering.known(rest_url.requested_model(request.method, request.target))
+    def error(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        return self._api.error(request, error)
+
+    def _surface(self, request: HttpRequest) -> Surface | None:
+        return next((surface for surface in self._surfaces if surface.covers(request)), None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyserve.errors import Status
+from pyserve.errors import ServingError
 from pyserve.inference.call import Call, Work
 from pyserve.transport.http import METHODS, HttpApi, HttpRequest, HttpResponse
 
@@ -37,8 +37,11 @@ class WithMetricsPage:
             return HttpResponse(400, text.encode("utf-8", "replace"), content_type=_TEXT)
         return Work(lambda: HttpResponse(200, self._page().encode("utf-8", "replace"), content_type=_TEXT))
 
-    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
-        return self._api.refuse(request, status)
+    def deadline(self, request: HttpRequest) -> float | None:
+        return self._api.deadline(request)
 
-    def error(self, status: Status) -> HttpResponse:
-        return self._api.error(status)
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        return self._api.refuse(request, error)
+
+    def error(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        return self._api.error(request, error)

@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable
 
+from pyserve.codec.inflate import InflateError, inflate
 from pyserve.codec.json_examples import ExamplesDocument
 from pyserve.codec.json_memory import check_memory
 from pyserve.codec.json_predict import PredictDocument
 from pyserve.codec.json_writer import error_body, predict_body, result_body
 from pyserve.codec.model_json import metadata_body, status_body
 from pyserve.dtypes import Array
-from pyserve.errors import InvalidArgumentError, Status
+from pyserve.errors import InvalidArgumentError, ServingError
 from pyserve.inference.call import Call
 from pyserve.inference.example_methods import Method
 from pyserve.inference.model_service import ModelService
@@ -107,15 +107,19 @@ class RestApi:
                 method = CLASSIFY if verb == "classify" else REGRESS
                 return self._examples(target, method, self._json(request))
 
-    def error(self, status: Status) -> HttpResponse:
-        """The response that reports a failure."""
-        body = error_body(rest_message(status.message))
-        return HttpResponse(HTTP_STATUS[status.code], body, headers=self._headers)
-
-    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
-        """The response to a request whose body was not taken in."""
+    def deadline(self, request: HttpRequest) -> None:
+        """None: the timeout of REST counts from the end of the body."""
         del request
-        return self.error(status)
+
+    def error(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        """The response that reports a failure."""
+        del request
+        body = error_body(rest_message(error.message))
+        return HttpResponse(HTTP_STATUS[error.code], body, headers=self._headers)
+
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
+        """The response to a request whose body was not taken in."""
+        return self.error(request, error)
 
     def _ok(self, body: bytes) -> HttpResponse:
         return HttpResponse(200, body, headers=self._headers)
@@ -179,19 +183,9 @@ def inflated(request: HttpRequest, limit: int) -> bytes:
     """
     if "gzip" not in request.headers.get("Content-Encoding", ""):
         return request.body
-    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
-        body = inflater.decompress(request.body, limit + 1)
-    except zlib.error as error:
-        raise _not_inflated(f"it is not valid gzip: {error}") from error
-    if len(body) > limit:
-        raise _not_inflated(f"it inflates to more than {limit} bytes")
-    if not inflater.eof:
-        raise _not_inflated("it is cut off")
-    return body
-
-
-def _not_inflated(reason: str) -> InvalidArgumentError:
-    return InvalidArgumentError(
-        f"JSON Parse error: The document is empty (gzip request body refused: {reason})"
-    )
+        return inflate(request.body, limit)
+    except InflateError as error:
+        raise InvalidArgumentError(
+            f"JSON Parse error: The document is empty (gzip request body refused: {error.message})"
+        ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pyserve.errors import Code, ResourceExhaustedError
+from pyserve.batching.queue import QueueFullError
+from pyserve.codec.inflate import InflatedTooLargeError, UnsupportedCodingError
+from pyserve.errors import Code, InvalidArgumentError, ResourceExhaustedError, ServingError
 
 HTTP_STATUS: dict[Code, int] = {
     Code.OK: 200,
@@ -31,6 +33,32 @@ class BodyTooLargeError(ResourceExhaustedError):
     @classmethod
     def of(cls, limit: int) -> BodyTooLargeError:
         return cls(f"The request's body is larger than {limit} bytes (--rest_api_max_body_bytes)")
+
+
+class MethodNotAllowedError(InvalidArgumentError):
+    """A URL that is asked with a verb that it does not have: HTTP's own 405."""
+
+
+EAS_STATUS: dict[Code, int] = {
+    **HTTP_STATUS,
+    Code.DEADLINE_EXCEEDED: 408,
+    # Clients of EAS send a request that got 500 again, up to five times: what fails again is told otherwise.
+    Code.ABORTED: 500,
+    Code.ALREADY_EXISTS: 400,
+}
+_EAS_STATUS_OF: tuple[tuple[type[ServingError], int], ...] = (
+    (QueueFullError, 450),
+    (MethodNotAllowedError, 405),
+    (BodyTooLargeError, 413),
+    (InflatedTooLargeError, 413),
+    (UnsupportedCodingError, 415),
+)
+
+
+def eas_status(error: ServingError) -> int:
+    """The HTTP status by which a client of EAS's TensorFlow processor hears of a failure."""
+    special = next((status for kind, status in _EAS_STATUS_OF if isinstance(error, kind)), None)
+    return EAS_STATUS[error.code] if special is None else special
 
 
 # TensorFlow Serving cuts a gRPC status message here, so that it fits into a header block.

@@ -157,7 +157,9 @@ def test_a_name_without_a_plain_form_is_refused(generate: ModuleType) -> None:
         generate.stubs.render(descriptors, {"x": "x"})
 
 
-MODULES = ["health", "reflection", "reflection_v1alpha", "tf", "tf_error", "tfrt", "tfs", "tfs_tools", "wkt"]
+MODULES = [
+    "eas", "health", "reflection", "reflection_v1alpha", "tf", "tf_error", "tfrt", "tfs", "tfs_tools", "wkt",
+]  # fmt: skip
 
 
 def _accepted(node: ast.FunctionDef) -> set[str]:

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
 from pyserve.protos import (
+    eas,
     health,
     message_class,
     methods,
@@ -29,6 +30,7 @@ from pyserve.protos import (
 )
 
 PACKAGES = {
+    "eas": eas,
     "google.protobuf": wkt,
     "grpc.health.v1": health,
     "grpc.reflection.v1": reflection,

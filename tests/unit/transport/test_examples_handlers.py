@@ -12,7 +12,7 @@ import pytest
 from pyserve import dtypes
 from pyserve.backends.function import FunctionServable
 from pyserve.dtypes import Array
-from pyserve.errors import NotFoundError, ServingError, Status
+from pyserve.errors import NotFoundError, ServingError
 from pyserve.inference.call import Call
 from pyserve.inference.model_service import ModelService
 from pyserve.inference.prediction_service import PredictionService
@@ -109,7 +109,7 @@ class House:
         try:
             return self._finish(self._rest.begin(HttpRequest("POST", target, {}, body.encode())))
         except ServingError as error:
-            return self._rest.error(Status.of(error))
+            return self._rest.error(HttpRequest("POST", target, {}, b""), error)
 
     def _finish(self, begun: Any) -> Any:
         if not isinstance(begun, Call):

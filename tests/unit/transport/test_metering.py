@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 
 from pyserve.batching.task import Task
-from pyserve.errors import Code, InternalError, InvalidArgumentError, NotFoundError, ServingError, Status
+from pyserve.errors import (
+    Code,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+    ServingError,
+)
 from pyserve.inference.call import Call, Work
 from pyserve.observe.serving_metrics import ServingMetrics
 from pyserve.protos import tfs
 from pyserve.servable import ServableHandle, ServableId
 from pyserve.transport.http import HttpRequest, HttpResponse, html_error
-from pyserve.transport.metering import UNKNOWN_MODEL, MeteredRest, Metering
+from pyserve.transport.metering import UNKNOWN_MODEL, MeteredHttp, Metering
 from pyserve.transport.metrics_page import WithMetricsPage
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -165,10 +172,13 @@ class Api:
             raise self.answer
         return self.answer
 
-    def refuse(self, request: HttpRequest, status: Status) -> HttpResponse:
+    def deadline(self, request: HttpRequest) -> float | None:
+        return None
+
+    def refuse(self, request: HttpRequest, error: ServingError) -> HttpResponse:
         return html_error(413)
 
-    def error(self, status: Status) -> HttpResponse:
+    def error(self, request: HttpRequest, error: ServingError) -> HttpResponse:
         return html_error(500)
 
 
@@ -202,7 +212,7 @@ def test_rest(
 ) -> None:
     """Everything under /v1/ is counted, with an empty API where there is no verb; pages are not."""
     house = House()
-    rest = MeteredRest(Api(answer), house.metering)
+    rest = MeteredHttp(Api(answer), house.metering)
     if isinstance(answer, ServingError):
         with pytest.raises(ServingError):
             rest.begin(HttpRequest(method, target, {}, b""))
@@ -215,7 +225,7 @@ def test_rest_calls() -> None:
     """A verb is the API in lower case; the model's own time has the name of the gRPC method."""
     house = House()
     for verb in ("predict", "classify", "regress"):
-        rest = MeteredRest(Api(Call(task(), lambda out: OK)), house.metering)
+        rest = MeteredHttp(Api(Call(task(), lambda out: OK)), house.metering)
         call = rest.begin(HttpRequest("POST", f"/v1/models/m:{verb}", {}, b""))
         assert isinstance(call, Call)
         end(call, Code.OK)
@@ -227,10 +237,10 @@ def test_rest_calls() -> None:
 def test_bodies_that_were_not_taken_in() -> None:
     """They are counted under their model, and answered by the API."""
     house = House()
-    rest = MeteredRest(Api(OK), house.metering)
-    status = Status(Code.RESOURCE_EXHAUSTED, "x")
-    assert rest.refuse(HttpRequest("POST", "/v1/models/m:predict", {}, b""), status).status == 413
-    rest.refuse(HttpRequest("POST", "/other", {}, b""), status)
+    rest = MeteredHttp(Api(OK), house.metering)
+    error = ResourceExhaustedError("x")
+    assert rest.refuse(HttpRequest("POST", "/v1/models/m:predict", {}, b""), error).status == 413
+    rest.refuse(HttpRequest("POST", "/other", {}, b""), error)
     assert house.counts() == {("m", "RESOURCE_EXHAUSTED"): 1}
 
 

@@ -14,7 +14,7 @@ import pytest
 from pyserve import dtypes
 from pyserve.backends.function import FunctionServable, predict_signature
 from pyserve.dtypes import Array
-from pyserve.errors import NotFoundError, ServingError, Status
+from pyserve.errors import NotFoundError, ServingError
 from pyserve.inference.call import Call
 from pyserve.inference.model_service import ModelService
 from pyserve.inference.prediction_service import PredictionService
@@ -81,7 +81,7 @@ class House:
             assert begun.task.result is not None
             return begun.finish(begun.task.result)
         except ServingError as error:
-            return self.api.error(Status.of(error))
+            return self.api.error(HttpRequest(method, target, {}, b""), error)
 
 
 def test_predict() -> None:

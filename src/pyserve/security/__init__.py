@@ -1,0 +1,1 @@
+"""Who may call: tokens, and what callers prove that they have one."""
