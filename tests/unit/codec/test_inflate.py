@@ -23,12 +23,12 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 CODINGS = [
-    ("", gzip.compress(TEXT)),
+    ("", gzip.compress(TEXT, mtime=0)),
     ("", zlib.compress(TEXT)),
     ("", zlib.compress(TEXT, 9)),
     ("", zlib.compress(TEXT, 0)),
-    ("gzip", gzip.compress(TEXT)),
-    ("GZIP", gzip.compress(TEXT)),
+    ("gzip", gzip.compress(TEXT, mtime=0)),
+    ("GZIP", gzip.compress(TEXT, mtime=0)),
     ("deflate", zlib.compress(TEXT)),
     ("deflate", raw_deflate(TEXT)),
     ("zlib", zlib.compress(TEXT)),
