@@ -78,7 +78,7 @@ SEEDED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "old", "new", "stale"), SEEDED, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("name", "old", "new", "stale"), SEEDED, ids=[seed[0] for seed in SEEDED])
 def test_a_change_of_meaning_makes_the_output_stale(
     generate: ModuleType, tmp_path: Path, name: str, old: str, new: str, stale: set[str]
 ) -> None:
