@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8500
 REST_PORT ?= 8501
+# Test processes side by side. Most tests wait for servers, so one more than two cores have pays.
+JOBS ?= 3
 
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
@@ -23,7 +25,7 @@ serve: $(INSTALLED)
 
 ## Everything that must pass before a change lands.
 test: check
-	$(PY) -m pytest --cov --cov-report=term:skip-covered
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered
 
 ## Style, types, and whether the generated files are fresh.
 check: $(INSTALLED) protos-check

@@ -15,6 +15,7 @@
     ├── UnimplementedError             UNIMPLEMENTED         nobody: pyserve does not do this
     ├── InternalError                  INTERNAL              us: a bug, or a broken model
     ├── UnavailableError               UNAVAILABLE           the caller: retry with backoff
+    │   └── QueueFullError
     ├── DataLossError                  DATA_LOSS             the operator: a file is damaged
     └── UnauthenticatedError           UNAUTHENTICATED       the caller: credentials
 
@@ -123,6 +124,10 @@ class InternalError(ServingError):
 
 class UnavailableError(ServingError):
     code = Code.UNAVAILABLE
+
+
+class QueueFullError(UnavailableError):
+    """As many requests wait already as may."""
 
 
 class DataLossError(ServingError):

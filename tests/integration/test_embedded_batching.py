@@ -129,10 +129,10 @@ def test_a_run_that_does_not_end(tmp_path: Path) -> None:
             body = json.loads(get(server.admin_port, "/readyz")[1])
             return body["ready"], body["models"]["m"]
 
-        def runs_before() -> set[str]:
-            return {thread.name for thread in threading.enumerate() if thread.name.startswith("pyserve-run-")}
+        def run_threads() -> set[threading.Thread]:
+            return {thread for thread in threading.enumerate() if thread.name.startswith("pyserve-run-")}
 
-        threads = runs_before()
+        threads = run_threads()
         assert state() == (True, "available")
         with pytest.raises(grpc.RpcError) as caught:
             predict(stubs, "m", [1.0], timeout_s=0.5)
@@ -140,7 +140,7 @@ def test_a_run_that_does_not_end(tmp_path: Path) -> None:
         stuck = ':pyserve:stuck_runs{model_name="m",version="1"} '
         until(lambda: stuck + "1\n" in get(server.rest_port, METRICS)[1])
         assert state() == (True, "stuck: version 1 has 1 of 1 runs that do not end")
-        assert len(runs_before() - threads) == 1
+        assert len(run_threads() - threads) == 1
         assert predict(stubs, "other", [2.0]) == [3.0]
         add_version(tmp_path, "m", 2)
         until(lambda: state()[1].startswith("available"))
@@ -148,7 +148,7 @@ def test_a_run_that_does_not_end(tmp_path: Path) -> None:
         backend.gate.set()
         until(lambda: stuck + "0\n" in get(server.rest_port, METRICS)[1])
         until(lambda: state() == (True, "available"))
-        until(lambda: len(runs_before()) == len(threads))
+        until(lambda: len(run_threads()) == len(threads))
 
 
 def test_a_server_whose_only_model_is_stuck_is_not_ready(tmp_path: Path) -> None:

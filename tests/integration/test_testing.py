@@ -385,7 +385,14 @@ with serve({"m": lambda x: {"y": x * 2}}) as server:
         sent = predict_request("m", {"x": {"dtype": 1, "shape": [1], "float_val": [2.0]}})
         print(list(stubs.prediction.Predict(sent, timeout=30).outputs["y"].float_val))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     assert done.stdout.strip() == "[4.0]", done.stderr
 
 

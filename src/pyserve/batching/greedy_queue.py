@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
-from pyserve.batching.queue import QUEUE_FULL, Batch, Entry, QueueFullError
-from pyserve.errors import SHUTTING_DOWN, UnavailableError
+from pyserve.batching.queue import QUEUE_FULL, Batch, Entry
+from pyserve.errors import SHUTTING_DOWN, QueueFullError, UnavailableError
 
 T = TypeVar("T")
 

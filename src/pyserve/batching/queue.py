@@ -12,15 +12,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from pyserve.errors import SHUTTING_DOWN, InvalidArgumentError, UnavailableError
+from pyserve.errors import SHUTTING_DOWN, InvalidArgumentError, QueueFullError, UnavailableError
 
 T = TypeVar("T")
 
 QUEUE_FULL = "The batch scheduling queue to which this task was submitted is full; "
-
-
-class QueueFullError(UnavailableError):
-    """As much waits already as may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from pyserve.batching.queue import QueueFullError
-from pyserve.errors import ResourceExhaustedError
+from pyserve.errors import QueueFullError, ResourceExhaustedError
 
 
 class Admission:

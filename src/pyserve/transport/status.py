@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pyserve.batching.queue import QueueFullError
 from pyserve.codec.inflate import InflatedTooLargeError, UnsupportedCodingError
-from pyserve.errors import Code, InvalidArgumentError, ResourceExhaustedError, ServingError
+from pyserve.errors import Code, InvalidArgumentError, QueueFullError, ResourceExhaustedError, ServingError
 
 HTTP_STATUS: dict[Code, int] = {
     Code.OK: 200,

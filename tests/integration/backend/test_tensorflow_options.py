@@ -327,6 +327,7 @@ def test_a_server_with_every_option(tmp_path: Path) -> None:
             "--mixed_precision=bfloat16",
             "--per_process_gpu_memory_fraction=0.5",
             "--xla_cpu_compilation_enabled=true",
+            "--num_run_threads=2",
         ]
     ) as server:
         assert thread_names(server.pid)["tf_Compute"] == 5
@@ -336,7 +337,7 @@ def test_a_server_with_every_option(tmp_path: Path) -> None:
         for field in ("intra_op_parallelism_threads", "inter_op_parallelism_threads"):
             assert f"{field} in '{session}' is ignored: --tensorflow_" in server.log
         assert "not supported" not in server.log
-    with ServerProcess([model, "--tensorflow_session_parallelism=3"]) as server:
+    with ServerProcess([model, "--tensorflow_session_parallelism=3", "--num_run_threads=2"]) as server:
         assert thread_names(server.pid)["tf_Compute"] == 3
         # The same server but for 3 intra-op threads instead of 9.
         assert nameless - unnamed_threads(server.pid) == 6

@@ -25,7 +25,7 @@ def heavy(rows: int, running: int) -> float:
 
 
 def rate(policy: AdaptivePolicy, cost: object, in_flight: int, gap_s: float) -> float:
-    return closed_loop(policy, cost, in_flight, 1, 30.0, gap_s)[0]  # type: ignore[arg-type]
+    return closed_loop(policy, cost, in_flight, 1, 10.0, gap_s)[0]  # type: ignore[arg-type]
 
 
 class Restless(AdaptivePolicy):
@@ -45,7 +45,7 @@ def test_one_caller_never_waits() -> None:
     assert policy.pause_s == 0.0
 
 
-@pytest.mark.parametrize("in_flight", [2, 8, 64, 256])
+@pytest.mark.parametrize("in_flight", [2, 8, 64])
 @pytest.mark.parametrize("cost", [tiny, heavy])
 @pytest.mark.parametrize("gap_s", [0.00001, 0.0001])
 def test_it_never_costs_much(in_flight: int, cost: object, gap_s: float) -> None:

@@ -46,13 +46,14 @@ class Gate:
 
 @contextmanager
 def running(num_threads: int, **options: object) -> Iterator[Scheduler]:
+    before = set(threading.enumerate())  # a server of other tests may run in this process
     scheduler = Scheduler(num_threads, **options)  # type: ignore[arg-type]
     scheduler.start()
     try:
         yield scheduler
     finally:
         assert scheduler.stop(WAIT_S)
-        left = [thread.name for thread in threading.enumerate() if thread.name.startswith("pyserve-run")]
+        left = [thread.name for thread in threading.enumerate() if thread not in before]
         assert not [name for name in left if not name.endswith("watch")]
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyserve.batching.queue import QueueFullError
-from pyserve.errors import ResourceExhaustedError
+from pyserve.errors import QueueFullError, ResourceExhaustedError
 from pyserve.transport.admission import Admission
 
 

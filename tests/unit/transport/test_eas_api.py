@@ -14,11 +14,10 @@ import pytest
 
 from pyserve import dtypes, errors
 from pyserve.backends.function import FunctionServable, predict_signature
-from pyserve.batching.queue import QueueFullError
 from pyserve.codec.inflate import InflatedTooLargeError, UnsupportedCodingError
 from pyserve.config import EasOptions, EasService
 from pyserve.dtypes import Array
-from pyserve.errors import Code, NotFoundError, ServingError, error_for
+from pyserve.errors import Code, NotFoundError, QueueFullError, ServingError, error_for
 from pyserve.inference.call import Call
 from pyserve.inference.prediction_service import PredictionService
 from pyserve.inference.router import Router
