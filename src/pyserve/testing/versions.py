@@ -114,6 +114,8 @@ def versions_of(given: Any) -> dict[int, Load]:
     if isinstance(given, Mapping) and all(isinstance(key, int) for key in given):
         if not given:
             raise ValueError("a model needs a version")
+        if min(given) < 0:
+            raise ValueError(f"version {min(given)}: expected a number from 0")
         return {int(version): version_of(each) for version, each in given.items()}
     if isinstance(given, str | os.PathLike):
         version, path = _saved_model(Path(given))
