@@ -228,6 +228,7 @@ def test_a_closed_client(client: Sync) -> None:
         (lambda: Client(None), "None is no address"),  # type: ignore[arg-type]
         (lambda: RestClient("localhost:8501"), "no address of the form http://host:port"),
         (lambda: RestClient("https://localhost"), "no address of the form http://host:port"),
+        (lambda: RestClient("http://localhost:abc"), "'http://localhost:abc' is no address of the form"),
         (lambda: RestClient("http://"), "no address of the form http://host:port"),
     ],
 )
