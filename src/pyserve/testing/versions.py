@@ -43,8 +43,10 @@ class Versions:
         """Let a version be found from now on.
 
         Raises:
-            ValueError: It is there already.
+            ValueError: It is there already, or is no number from 0.
         """
+        if not isinstance(version, int) or version < 0:
+            raise ValueError(f"model {name}: version {version!r}, expected a number from 0")
         with self._lock:
             versions = self._models.setdefault(name, {})
             if version in versions:
@@ -114,8 +116,6 @@ def versions_of(given: Any) -> dict[int, Load]:
     if isinstance(given, Mapping) and all(isinstance(key, int) for key in given):
         if not given:
             raise ValueError("a model needs a version")
-        if min(given) < 0:
-            raise ValueError(f"version {min(given)}: expected a number from 0")
         return {int(version): version_of(each) for version, each in given.items()}
     if isinstance(given, str | os.PathLike):
         version, path = _saved_model(Path(given))

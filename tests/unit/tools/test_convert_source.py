@@ -18,6 +18,6 @@ def test_code_beside_a_model_is_left_out(tmp_path: Path) -> None:
             (version / "handler.py").write_text("signatures = {}")
         staging = tmp_path / name
         staging.mkdir()
-        notes = stage(Source(version, frozenset({"serve"})), staging)
+        notes = stage(Source(version), staging)
         assert [note.split()[0] for note in notes] == (["handler.py"] if handler else [])
         assert sorted(path.name for path in staging.iterdir()) == ["saved_model.pb", "variables"]
