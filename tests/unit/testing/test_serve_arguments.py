@@ -30,7 +30,7 @@ NOT_BY_NAME: Any = [model]
         (lambda: serve({"m": {-1: model}}), ValueError, "model m: version -1, expected a number from 0"),
         (lambda: serve({"m": {1: model, "2": model}}), TypeError, "model 'm': a model is a callable"),
         (lambda: serve({"m": {}}), ValueError, "model 'm': a model needs a version"),
-        (lambda: serve({"m": lambda x: {"y": np.array([1, None])}}), TypeError, "model 'm': .* holds a int, expected str"),
+        (lambda: serve({"m": lambda x: {"y": np.array([1, None])}}), TypeError, "model 'm': .* holds a int"),
     ],
 )  # fmt: skip
 def test_refusals(make: Callable[[], ModelServer], error: type[Exception], text: str) -> None:

@@ -224,7 +224,7 @@ def test_html_pages() -> None:
 
 
 def test_function_servable_checks_its_function() -> None:
-    """A callable that raises, forgets an output, or gives another kind of number, is INTERNAL; dtypes are as declared."""
+    """A callable that raises, forgets an output, or gives another kind of number is INTERNAL; dtypes are declared."""
 
     def run(function: Any) -> dict[str, Array]:
         signature = predict_signature(
