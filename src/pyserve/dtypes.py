@@ -102,6 +102,35 @@ INT64 = BY_NAME["int64"]
 BOOL = BY_NAME["bool"]
 STRING = BY_NAME["string"]
 
+# numpy would make float64 of Python's floats; a model would not.
+_PYTHON_TYPES: Mapping[object, DType] = MappingProxyType(
+    {float: FLOAT, int: INT64, bool: BOOL, str: STRING, bytes: STRING, object: STRING}
+)
+
+
+def of_element_type(given: Any) -> DType | None:
+    """The DType that somebody means; None when it says none.
+
+    Args:
+        given: A DType, TensorFlow's or numpy's name (`"float"`, `"float32"`), a numpy or TensorFlow dtype, or Python's
+            `float` (32 bits), `int` (64 bits), `bool`, `str` and `bytes`.
+    """
+    if isinstance(given, DType):
+        return given
+    if isinstance(given, str) and given in BY_NAME:
+        return BY_NAME[given]
+    if isinstance(given, type) and given in _PYTHON_TYPES:
+        return _PYTHON_TYPES[given]
+    given = getattr(given, "as_numpy_dtype", given)  # TensorFlow's own
+    if given is None or (
+        isinstance(given, type) and given is not object and not issubclass(given, np.generic)
+    ):
+        return None  # numpy would take None for float64, and any class for an object
+    try:
+        return of_array(np.empty(0, given))
+    except (TypeError, ValueError):
+        return None
+
 
 def of_array(array: Array) -> DType:
     """The DType of a numpy array (a string tensor is an object array).

@@ -18,6 +18,10 @@ DEFAULT_SIGNATURE = "serving_default"
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
+METHOD_NAMES: Mapping[str, str] = MappingProxyType(
+    {"predict": PREDICT_METHOD, "classify": CLASSIFY_METHOD, "regress": REGRESS_METHOD}
+)
+"""The same by what people call them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -115,7 +115,7 @@ def test_other_drivers(driver: str, urls: dict[str, str], capsys: pytest.Capture
     ("kind", "arguments", "said"),
     [
         ("grpc", ["--model=none"], "NOT_FOUND: Servable not found for request: Latest(none)"),
-        ("rest", ["--model=none"], "HTTP 404"),
+        ("rest", ["--model=none"], "NOT_FOUND: Servable not found for request: Latest(none)"),
         ("grpc", ["--model=m", "--signature=s"], 'no signature "s"; it has serving_default'),
         ("rest", ["--model=m", '--input={"instances": ["a"]}'], "answers 400: "),
         ("grpc", ["--model=m", "--version=7"], "NOT_FOUND"),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from pyserve.backends.arrays import as_tensor
 from pyserve.codec.signature_def import signature_def_map
-from pyserve.dtypes import Array, DType
+from pyserve.dtypes import Array
 from pyserve.errors import InternalError, ServingError
 from pyserve.servable import DEFAULT_SIGNATURE, PREDICT_METHOD, Signature, TensorSpec
 
@@ -57,7 +56,8 @@ def as_outputs(results: Mapping[str, Any], signature: Signature, wanted: Sequenc
     """What a function gave as the arrays that its signature declares.
 
     Args:
-        results: By alias: arrays, or what numpy makes one of; texts become UTF-8.
+        results: By alias: arrays, or what numpy makes one of; converted as `as_tensor` does. Others than those that
+            are wanted are passed over.
         signature: Declares the outputs.
         wanted: Aliases to answer with, each declared.
 
@@ -71,22 +71,10 @@ def as_outputs(results: Mapping[str, Any], signature: Signature, wanted: Sequenc
     missing = [alias for alias in wanted if alias not in results]
     if missing:
         raise InternalError(f"The function did not return the output {missing[0]}")
-    return {alias: _as_array(alias, results[alias], signature.outputs[alias].dtype) for alias in wanted}
-
-
-def _as_array(alias: str, value: Any, dtype: DType) -> Array:
-    try:
-        array = np.asarray(value, dtype.numpy)
-    except (TypeError, ValueError) as error:
-        raise InternalError(f"The output {alias} cannot be converted to {dtype.name}: {error}") from error
-    return as_bytes(array) if dtype.is_string else array
-
-
-def as_bytes(texts: Array) -> Array:
-    """An array of `str` and `bytes` as a string tensor: an object array of `bytes`."""
-    found = np.empty(texts.size, np.object_)
-    found[:] = [text.encode() if isinstance(text, str) else text for text in texts.flat]
-    return found.reshape(texts.shape)
+    return {
+        alias: as_tensor(results[alias], signature.outputs[alias].dtype, f"The output {alias}")
+        for alias in wanted
+    }
 
 
 def predict_signature(

@@ -18,6 +18,7 @@ from pyserve.tools.bench.load import Outcome, Plan
 from pyserve.tools.bench.plot import Chart, page
 from pyserve.tools.bench.processes import Generators
 from pyserve.tools.bench.request import Request
+from pyserve.tools.bench.signature import fetch_signature
 from pyserve.tools.bench.target import Target
 
 EXIT_OK = 0
@@ -141,7 +142,7 @@ def _request(target: Target, options: argparse.Namespace) -> Request:
     given = None if options.input is None else request.read_input(options.input)
     if isinstance(given, bytes) and not target.is_grpc:
         return request.predict(target, spec, given)
-    signature = request.fetch_signature(target, spec)
+    signature = fetch_signature(target, spec)
     arrays = (
         request.made_up(signature, options.rows) if given is None else request.arrays_of(given, signature)
     )

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 EXIT_UNKNOWN_COMMAND = 2
+EXIT_INTERRUPTED = 130
+"""What shells make of a process that Ctrl-C ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,11 @@ def run(program: str, arguments: Sequence[str], table: Sequence[Command] = COMMA
     if found is None:
         print(unknown(program, name, table), file=sys.stderr)
         return EXIT_UNKNOWN_COMMAND
-    code: int = importlib.import_module(found.module).run(f"{program} {name}", rest)
+    try:
+        code: int = importlib.import_module(found.module).run(f"{program} {name}", rest)
+    except KeyboardInterrupt:
+        print(f"{program} {name}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return code
 
 

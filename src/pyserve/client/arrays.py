@@ -25,6 +25,14 @@ def says_its_dtype(value: object) -> bool:
     return hasattr(value, "__array__") or isinstance(value, _TEXTS)
 
 
+def check_by_alias(inputs: object) -> None:
+    """Refuse inputs without their names: a bare array, say, or pairs."""
+    if not isinstance(inputs, Mapping):
+        raise InvalidArgumentError(
+            f'inputs: expected a mapping from aliases to values, such as {{"x": [1.0]}}; was {inputs!r:.100}'
+        )
+
+
 def as_arrays(inputs: Mapping[str, Any], signature: Signature | None) -> dict[str, Array]:
     """The inputs of a call as arrays, by alias.
 

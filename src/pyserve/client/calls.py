@@ -7,11 +7,19 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, SupportsFloat, SupportsIndex, TypeVar
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
-from pyserve.client.arrays import as_arrays, check_max_rows, join_rows, says_its_dtype, split_rows
+from pyserve.client.arrays import (
+    as_arrays,
+    check_by_alias,
+    check_max_rows,
+    join_rows,
+    says_its_dtype,
+    split_rows,
+)
 from pyserve.client.features import Example
 from pyserve.client.grpc_wire import GrpcWire
 from pyserve.client.plan import Exchange, Message, Pause, Plan, Together
@@ -46,13 +54,17 @@ def model_spec(model: str, version: int | None, label: str | None, signature: st
     """What a call names.
 
     Raises:
-        InvalidArgumentError: It names a version and a label, or a version that is no number of 64 bits.
+        InvalidArgumentError: A name is no text, it names a version and a label, or a version that is no number of 64
+            bits.
     """
+    for what, name in (("model", model), ("label", label or ""), ("signature", signature)):
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"{what}: {name!r:.100}, expected a name")
     if version is not None and label is not None:
         raise InvalidArgumentError("a call names a version or a label, not both")
-    if version is not None and not -(2**63) <= version < 2**63:
-        raise InvalidArgumentError(f"version: {version}, expected a number of 64 bits")
-    return ModelSpec(model, version, label, signature)
+    if version is not None and not (isinstance(version, SupportsIndex) and -(2**63) <= int(version) < 2**63):
+        raise InvalidArgumentError(f"version: {version!r:.100}, expected a number of 64 bits")
+    return ModelSpec(model, None if version is None else int(version), label, signature)
 
 
 class Calls:
@@ -94,6 +106,9 @@ class Calls:
         concurrency: int,
         timeout_s: float | None,
     ) -> Plan[Prediction]:
+        check_by_alias(inputs)
+        if isinstance(output_filter, str):
+            raise InvalidArgumentError(f"output_filter: expected a list of aliases, was {output_filter!r}")
         deadline = self._deadline(timeout_s)
         signature = None
         if self._wire.needs_signature or not all(map(says_its_dtype, inputs.values())):
@@ -252,7 +267,10 @@ class Calls:
     # --- sending ------------------------------------------------------------------------------------------------
 
     def _deadline(self, timeout_s: float | None) -> float:
-        return self._clock() + (self._timeout_s if timeout_s is None else timeout_s)
+        limit = self._timeout_s if timeout_s is None else timeout_s
+        if not isinstance(limit, SupportsFloat) or math.isnan(limit):
+            raise InvalidArgumentError(f"timeout_s: {limit!r:.100}, expected seconds")
+        return self._clock() + float(limit)
 
     def _exchange(self, message: Message, deadline: float, *, again: bool = True) -> Plan[bytes]:
         """Send a message; `again`: as often as `Retry` says when the server is unavailable."""
@@ -317,8 +335,13 @@ def _config(config: ModelServerConfig) -> tfs.ModelServerConfig:
             return parse_text(config, tfs.ModelServerConfig())
         except ParseError as error:
             raise InvalidArgumentError(f"config is no text format of ModelServerConfig: {error}") from None
-    data = config if isinstance(config, bytes) else config.SerializeToString()
-    return tfs.ModelServerConfig.FromString(data)
+    try:
+        data = config if isinstance(config, bytes) else config.SerializeToString()
+        return tfs.ModelServerConfig.FromString(data)
+    except (AttributeError, DecodeError):
+        raise InvalidArgumentError(
+            f"config: expected a ModelServerConfig as text, bytes or message, was {config!r:.100}"
+        ) from None
 
 
 def _lists(examples: Sequence[Example], max_rows: int | None) -> list[Sequence[Example]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import grpc
@@ -9,6 +10,9 @@ import grpc
 from pyserve.errors import ServingError, error_for
 
 Option = tuple[str, str | int]
+_HOST_AND_PORT = re.compile(r"[^:/]*:(\d+)")
+_FORMS = "expected host:port or unix:PATH"
+
 Metadata = tuple[tuple[str, str], ...]
 
 _OPTIONS: tuple[Option, ...] = (
@@ -29,12 +33,17 @@ def target_of(address: str) -> str:
     """The gRPC target of an address: `host:port`, `unix:/path`, or any target that gRPC itself knows.
 
     Raises:
-        ValueError: It is a URL of HTTP.
+        ValueError: It is no text, a URL of HTTP, or without a port; gRPC itself would make another port of these.
     """
+    if not isinstance(address, str):
+        raise ValueError(f"{address!r} is no address: {_FORMS}")
     if address.startswith(("http://", "https://")):
         raise ValueError(
             f"{address} is an HTTP address, which takes a RestClient; gRPC wants host:port or unix:PATH"
         )
+    port = _HOST_AND_PORT.fullmatch(address)
+    if ":" not in address or (port is not None and not 0 < int(port[1]) < 2**16):
+        raise ValueError(f"{address!r} names no port: {_FORMS}")
     return address
 
 

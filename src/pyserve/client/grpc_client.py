@@ -30,7 +30,7 @@ class Client(SyncClient):
         channel_options: gRPC's channel arguments, over those set here. Messages may have any size already.
 
     Raises:
-        ValueError: The address is a URL of HTTP.
+        ValueError: The address is a URL of HTTP, or names no port.
     """
 
     def __init__(

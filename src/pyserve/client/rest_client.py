@@ -45,12 +45,16 @@ class RestClient(SyncClient):
         retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port or 80
+        except ValueError as error:
+            raise ValueError(f"{url!r} is no address of the form http://host:port: {error}") from None
         if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(f"{url!r} is no address of the form http://host:port")
         self._wire = RestWire()
         super().__init__(Calls(self._wire, timeout_s=timeout_s, retry=retry))
-        self._address = parts.hostname, parts.port or 80
+        self._address = parts.hostname, port
         self._prefix = parts.path.rstrip("/")
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         # A deque's ends may be used by several threads at once.

@@ -32,7 +32,7 @@ class RestWire:
     needs_signature = True
 
     def predict(self, spec: ModelSpec, inputs: Mapping[str, Array], output_filter: Sequence[str]) -> Message:
-        return Message(_path(spec) + ":predict", predict_request_body(inputs, spec.signature_name))
+        return Message(model_path(spec) + ":predict", predict_request_body(inputs, spec.signature_name))
 
     def prediction(
         self, answer: bytes, spec: ModelSpec, signature: Signature | None, output_filter: Sequence[str]
@@ -49,26 +49,26 @@ class RestWire:
         return Prediction({alias: outputs[alias] for alias in wanted}, spec.version)
 
     def classify(self, spec: ModelSpec, examples: Sequence[Example], context: Example | None) -> Message:
-        return Message(_path(spec) + ":classify", request_body(examples, context, spec.signature_name))
+        return Message(model_path(spec) + ":classify", request_body(examples, context, spec.signature_name))
 
     def classification(self, answer: bytes, spec: ModelSpec) -> Classification:
         return classification(*json_answer.classes_and_scores(answer), spec.version)
 
     def regress(self, spec: ModelSpec, examples: Sequence[Example], context: Example | None) -> Message:
-        return Message(_path(spec) + ":regress", request_body(examples, context, spec.signature_name))
+        return Message(model_path(spec) + ":regress", request_body(examples, context, spec.signature_name))
 
     def regression(self, answer: bytes, spec: ModelSpec) -> Regression:
         return Regression(json_answer.regressions(answer), spec.version)
 
     def ask_metadata(self, spec: ModelSpec) -> Message:
-        return Message(_path(spec) + "/metadata", None)
+        return Message(model_path(spec) + "/metadata", None)
 
     def metadata(self, answer: bytes) -> ModelMetadata:
         name, version, signatures = json_answer.metadata(answer)
         return ModelMetadata(name, version, signatures_of(signatures))
 
     def ask_status(self, spec: ModelSpec) -> Message:
-        return Message(_path(spec), None)
+        return Message(model_path(spec), None)
 
     def status(self, answer: bytes) -> list[VersionStatus]:
         return version_statuses(json_answer.status_response(answer))
@@ -99,7 +99,8 @@ def http_error(status: int, reason: str, body: bytes) -> ServingError:
     )
 
 
-def _path(spec: ModelSpec) -> str:
+def model_path(spec: ModelSpec) -> str:
+    """The path of a model, or of the version that is named."""
     path = f"/v1/models/{quote(spec.name, safe='')}"
     if spec.version is not None:
         return f"{path}/versions/{spec.version}"

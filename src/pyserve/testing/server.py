@@ -6,9 +6,10 @@ with serve({"half_plus_two": lambda x: {"y": x * 0.5 + 2.0}}) as server:
 
 from __future__ import annotations
 
+import difflib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
@@ -67,6 +68,7 @@ class ModelServer:
         labels: Mapping[str, Mapping[str, int]] = _NOTHING,
         **settings: Any,
     ) -> None:
+        _check_by_name(models, labels, settings)
         self._recorder = Recorder()
         self._scripts: dict[str, Script] = {}
         self._versions = Versions(self._script)
@@ -291,6 +293,21 @@ def serve(
         TypeError, ValueError: A model cannot be served; the message says which, and why.
     """
     return ModelServer(models, labels=labels, **settings)
+
+
+def _check_by_name(models: object, labels: object, settings: Mapping[str, Any]) -> None:
+    """Refuse what is not given by name, and settings that there are none of."""
+    if not isinstance(models, Mapping):
+        raise TypeError(f'models: expected models by name, such as {{"m": model}}; was {models!r:.100}')
+    if not isinstance(labels, Mapping) or not all(isinstance(each, Mapping) for each in labels.values()):
+        raise TypeError(
+            f'labels: expected versions by model and label, such as {{"m": {{"stable": 1}}}}; was {labels!r:.100}'
+        )
+    known = [field.name for field in fields(ServerConfig) if field.name != "models"]
+    for name in settings.keys() - set(known):
+        near = difflib.get_close_matches(name, [*known, "labels"], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise TypeError(f"{name}: expected labels or a field of pyserve.ServerConfig{hint}")
 
 
 def _config(name: str, labels: Mapping[str, int] = _NOTHING) -> ModelConfig:

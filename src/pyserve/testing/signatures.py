@@ -3,9 +3,7 @@
     inputs    @signature(inputs=...)   else the parameters: their annotations, and float where there is none
     outputs   @signature(outputs=...)  else a TypedDict as the return annotation, else a run over zeros shows them
 
-An *element type* is anything that says one: `numpy.float32`, `"int64"`, a numpy or TensorFlow dtype, or Python's
-`float` (float32), `int` (int64), `bool`, `str` and `bytes` (string). A *spec* is an element type, a pair (element
-type, shape), or anything that has a `dtype` and a `shape`: pyserve's or TensorFlow's TensorSpec, an array.
+What may be written for one of them is in `backends/specs.py`.
 """
 
 from __future__ import annotations
@@ -20,24 +18,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pyserve import dtypes
-from pyserve.backends.function import as_bytes
+from pyserve.backends.arrays import as_tensor
+from pyserve.backends.specs import spec_of
 from pyserve.dtypes import Array, DType
+from pyserve.errors import InternalError
 from pyserve.inference.example_methods import INPUTS
-from pyserve.servable import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature, TensorSpec
+from pyserve.servable import METHOD_NAMES, PREDICT_METHOD, Signature, TensorSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
-Shape = tuple[int | None, ...] | None
 
-_METHODS = {"predict": PREDICT_METHOD, "classify": CLASSIFY_METHOD, "regress": REGRESS_METHOD}
 _ATTRIBUTE = "__pyserve_signature__"
-# NumPy would make float64 of Python's floats; a model would not.
-_PYTHON_TYPES: Mapping[object, DType] = {
-    float: dtypes.FLOAT,
-    int: dtypes.INT64,
-    bool: dtypes.BOOL,
-    str: dtypes.STRING,
-    bytes: dtypes.STRING,
-}
 _SAYS_NOTHING = (inspect.Parameter.empty, Any, object, np.ndarray)
 
 
@@ -64,11 +54,11 @@ def signature(
         method: `predict`, `classify` or `regress`. The latter two take serialized tf.Examples by the one input
             `inputs` unless told otherwise (see `features`), and give `classes` and `scores`, or `outputs`.
     """
-    if method not in _METHODS:
-        raise ValueError(f"method: expected one of {sorted(_METHODS)}, was {method!r}")
+    if method not in METHOD_NAMES:
+        raise ValueError(f"method: expected one of {sorted(METHOD_NAMES)}, was {method!r}")
     if inputs is None and method != "predict":
         inputs = {INPUTS: (bytes, (None,))}
-    declaration = Declaration(_specs("inputs", inputs), _specs("outputs", outputs), _METHODS[method])
+    declaration = Declaration(_specs("inputs", inputs), _specs("outputs", outputs), METHOD_NAMES[method])
 
     def declare(function: F) -> F:
         try:
@@ -116,25 +106,6 @@ def signature_of(key: str, function: Callable[..., Any]) -> Signature:
     return Signature(key, declared.method_name, named_inputs, named_outputs, defaults)
 
 
-def dtype_of(element_type: Any) -> DType | None:
-    """The DType that an element type means; None when it says none."""
-    if isinstance(element_type, DType):
-        return element_type
-    if (known := _PYTHON_TYPES.get(element_type)) is not None:
-        return known
-    if isinstance(element_type, str) and element_type in dtypes.BY_NAME:
-        return dtypes.BY_NAME[element_type]
-    element_type = getattr(element_type, "as_numpy_dtype", element_type)  # TensorFlow's own
-    if element_type is object:
-        return dtypes.STRING
-    if isinstance(element_type, type) and not issubclass(element_type, np.generic):
-        return None  # numpy would make an object array of anything
-    try:
-        return dtypes.of_array(np.empty(0, element_type))
-    except TypeError:
-        return None
-
-
 # --- what the decorator is told ----------------------------------------------------------------------------------
 
 
@@ -144,28 +115,11 @@ def _specs(
     if given is None:
         return None
     if isinstance(given, Mapping):
-        return {alias: _spec(alias, each, f"{which}[{alias!r}]") for alias, each in given.items()}
-    return {spec.alias: spec for spec in given}
-
-
-def _spec(alias: str, given: Any, where: str) -> TensorSpec:
-    shape: Shape = None
-    element_type = given
-    if isinstance(given, tuple) and len(given) == 2:
-        element_type, shape = given[0], _shape(given[1])
-    elif hasattr(given, "dtype") and hasattr(given, "shape") and not isinstance(given, type):
-        element_type, shape = given.dtype, _shape(given.shape)
-    dtype = dtype_of(element_type)
-    if dtype is None:
-        raise TypeError(f"{where}: {given!r} says no element type")
-    return TensorSpec(alias, dtype, shape)
-
-
-def _shape(given: Any) -> Shape:
-    """A shape as ours; TensorFlow's TensorShape knows no rank where ours is None."""
-    if given is None or getattr(given, "rank", 0) is None:
-        return None
-    return tuple(None if size is None or size < 0 else int(size) for size in given)
+        return {alias: spec_of(alias, each, f"{which}[{alias!r}]") for alias, each in given.items()}
+    specs = list(given)
+    if not all(isinstance(spec, TensorSpec) for spec in specs):
+        raise TypeError(f"{which}: expected specs by alias, or pyserve's TensorSpecs; was {given!r:.100}")
+    return {spec.alias: spec for spec in specs}
 
 
 # --- what the callable says of itself ----------------------------------------------------------------------------
@@ -208,11 +162,11 @@ def _annotated(alias: str, annotation: Any, where: str) -> TensorSpec:
         return TensorSpec(alias, dtypes.FLOAT, None)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return _spec(alias, arguments[1], where)
+        return spec_of(alias, arguments[1], where)
     if origin is np.ndarray:
         (scalar,) = typing.get_args(arguments[1]) or (Any,)
         return _annotated(alias, scalar, where)
-    return _spec(alias, annotation, where)
+    return spec_of(alias, annotation, where)
 
 
 def _tried(function: Callable[..., Any], inputs: Mapping[str, Array]) -> Mapping[str, TensorSpec]:
@@ -259,9 +213,14 @@ def array_of(value: Any, dtype: DType | None = None) -> Array:
         dtype: The wanted one; None: what the value is.
 
     Raises:
-        TypeError, ValueError: No tensor can be made of it.
+        TypeError, ValueError: No tensor can be made of it; the former too where a value would have to change.
     """
-    array = np.asarray(value, None if dtype is None else dtype.numpy)
-    if dtype is None and not hasattr(value, "dtype") and array.dtype == np.float64:
-        array = array.astype(np.float32)
-    return as_bytes(array) if dtypes.of_array(array).is_string else array
+    if dtype is None:
+        array = np.asarray(value)
+        dtype = dtypes.of_array(array)
+        if dtype is dtypes.DOUBLE and not hasattr(value, "dtype"):
+            dtype = dtypes.FLOAT
+    try:
+        return as_tensor(value, dtype, "the value")
+    except InternalError as error:
+        raise TypeError(error.message) from None

@@ -43,8 +43,10 @@ class Versions:
         """Let a version be found from now on.
 
         Raises:
-            ValueError: It is there already.
+            ValueError: It is there already, or is no number from 0.
         """
+        if not isinstance(version, int) or version < 0:
+            raise ValueError(f"model {name}: version {version!r}, expected a number from 0")
         with self._lock:
             versions = self._models.setdefault(name, {})
             if version in versions:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pyserve.backends.python.completeness import MODEL
 from pyserve.backends.saved_model.meta_graph import BINARY_NAME, TEXT_NAME
-from pyserve.errors import InvalidArgumentError, NotFoundError
+from pyserve.errors import InvalidArgumentError, NotFoundError, UnimplementedError
 
 _FILES = (BINARY_NAME, TEXT_NAME, "model.tflite")
 
@@ -18,6 +19,7 @@ def version_directory(path: Path) -> Path:
 
     Raises:
         NotFoundError: There is nothing.
+        UnimplementedError: There is a model of Python code.
         InvalidArgumentError: There is something else.
     """
     if not path.exists():
@@ -30,6 +32,10 @@ def version_directory(path: Path) -> Path:
         return path
     versions = versions_in(path)
     if not versions:
+        if (path / MODEL).is_file() or any(path.glob(f"*/{MODEL}")):
+            raise UnimplementedError(
+                f"{path} is Python code, which only a server runs: ask one that serves it, by its address"
+            )
         raise InvalidArgumentError(f"{path} holds neither a model ({', '.join(_FILES)}) nor versions of one")
     return versions[max(versions)]
 

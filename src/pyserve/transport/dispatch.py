@@ -188,15 +188,17 @@ class Request(Generic[T]):
         if outputs is None:
             error = call.task.error or InternalError("The model answered neither outputs nor an error")
             self._end(None, error)
-        elif sum(map(_size, outputs.values())) <= INLINE_BYTES:
-            try:
-                answer = call.finish(outputs)
-            except Exception as error:
-                self._end(None, error)
+            return
+        try:
+            # Measuring may fail too: a servable that gives what is no tensor must not cost others their answers.
+            if sum(map(_size, outputs.values())) > INLINE_BYTES:
+                self._elsewhere(functools.partial(call.finish, outputs), self._answer, _ignore)
                 return
-            self._end(answer, None)
-        else:
-            self._elsewhere(functools.partial(call.finish, outputs), self._answer, _ignore)
+            answer = call.finish(outputs)
+        except Exception as error:
+            self._end(None, error)
+            return
+        self._end(answer, None)
 
     def _answer(self, answer: T) -> None:
         self._end(answer, None)

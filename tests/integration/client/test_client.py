@@ -222,8 +222,13 @@ def test_a_closed_client(client: Sync) -> None:
     [
         (lambda: Client("http://localhost:8501"), "takes a RestClient"),
         (lambda: AsyncClient("https://localhost:8501"), "takes a RestClient"),
+        (lambda: Client("localhost"), "'localhost' names no port: expected host:port"),
+        (lambda: Client(""), "'' names no port"),
+        (lambda: AsyncClient("localhost:99999"), "'localhost:99999' names no port"),
+        (lambda: Client(None), "None is no address"),  # type: ignore[arg-type]
         (lambda: RestClient("localhost:8501"), "no address of the form http://host:port"),
         (lambda: RestClient("https://localhost"), "no address of the form http://host:port"),
+        (lambda: RestClient("http://localhost:abc"), "'http://localhost:abc' is no address of the form"),
         (lambda: RestClient("http://"), "no address of the form http://host:port"),
     ],
 )

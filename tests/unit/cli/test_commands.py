@@ -45,6 +45,19 @@ def test_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [("pyserve greet", ["--loud", "you"])]
 
 
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends a command with a line and a shell's exit code, not with a traceback."""
+    module = types.ModuleType("greeting_command")
+
+    def run(program: str, arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    module.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "greeting_command", module)
+    assert commands.run("pyserve", ["greet"], TABLE) == 130
+    assert capsys.readouterr().err == "pyserve greet: interrupted\n"
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -407,3 +407,48 @@ def test_a_method_that_there_is_not() -> None:
     """A task of MultiInference."""
     with pytest.raises(InvalidArgumentError, match="'predict', expected one of"):
         GrpcCalls(1.0, None).multi_inference("m", [("predict", "")], [], None, None, None, 1.0)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("inputs", [[1.0], np.ones(1), None, "x", [("x", [1.0])]])
+def test_inputs_without_names(inputs: Any) -> None:
+    """A bare value is refused with what was expected, before anything is sent."""
+    world = World()
+    with pytest.raises(InvalidArgumentError, match=r"inputs: expected a mapping from aliases to values"):
+        world.play(world.calls().predict(SPEC, inputs, (), None, 1, None))
+    assert world.exchanges == []
+
+
+def refused(**options: Any) -> None:
+    world = World()
+    world.play(predict(world.calls(), **options))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: model_spec(None, None, None), "model: None, expected a name"),  # type: ignore[arg-type]
+        (lambda: model_spec("m", "1", None), "version: '1', expected a number"),  # type: ignore[arg-type]
+        (lambda: model_spec("m", None, 1), "label: 1, expected a name"),  # type: ignore[arg-type]
+        (lambda: refused(output_filter="score"), "output_filter: expected a list of aliases, was 'score'"),
+        (lambda: refused(timeout_s="1"), "timeout_s: '1', expected seconds"),
+        (lambda: refused(timeout_s=math.nan), "timeout_s: nan, expected seconds"),
+        (
+            lambda: World().play(GrpcCalls(1.0, None).reload(None, (), 1.0)),
+            "config: expected a ModelServerConfig",
+        ),
+        (
+            lambda: World().play(GrpcCalls(1.0, None).reload(b"\xff", (), 1.0)),
+            "config: expected a ModelServerConfig",
+        ),
+    ],
+)
+def test_arguments_of_the_wrong_kind(call: Callable[[], Any], text: str) -> None:
+    """They are refused by name, before anything is sent."""
+    with pytest.raises(InvalidArgumentError) as caught:
+        call()
+    assert caught.value.message.startswith(text)
+
+
+def test_numpys_numbers_for_versions() -> None:
+    """They are numbers."""
+    assert model_spec("m", np.int64(3), None).version == 3  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def test_every_failure_is_an_error_of_its_own(script: Script) -> None:
 
 @pytest.mark.parametrize(
     ("outputs", "text"),
-    [({}, "did not return the output y"), ({"y": "a"}, "y cannot be converted to float")],
+    [({}, "did not return the output y"), ({"y": "a"}, "y has the type <U1, expected float")],
 )
 def test_answers_are_as_declared(script: Script, outputs: dict[str, object], text: str) -> None:
     """A scripted answer is held to the signature like the model's own."""

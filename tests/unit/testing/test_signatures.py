@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyserve import dtypes
 from pyserve.servable import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, Signature, TensorSpec
-from pyserve.testing.signatures import array_of, dtype_of, signature, signature_of
+from pyserve.testing.signatures import array_of, signature, signature_of
 
 
 class TensorFlowDType:
@@ -157,7 +157,7 @@ def wrong(x: threading.Thread) -> Any:
         (Mock(), "names no input"),
         (coroutine, "coroutine function"),
         (unknown, "does not say what it takes .*NoSuchType"),
-        (wrong, r"parameter 'x' of wrong: .*Thread.* says no element type"),
+        (wrong, r"parameter 'x' of wrong: expected an element type, was .*Thread"),
     ],
 )  # fmt: skip
 def test_refusals(function: Any, text: str) -> None:
@@ -183,19 +183,24 @@ def test_a_decorated_callable_is_still_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", [d for d in dtypes.ALL if d.numpy is not None], ids=lambda dtype: dtype.name
+    ("given", "message"),
+    [
+        ({"x": "nonsense"}, r"inputs\['x'\]: expected an element type, was 'nonsense'"),
+        ({"x": (float, 3)}, r"inputs\['x'\]: expected a shape, numbers and None, was 3"),
+        ({"x": [1]}, r"inputs\['x'\]: expected an element type, was \[1\]"),
+        (["x"], r"inputs: expected specs by alias, or pyserve's TensorSpecs; was \['x'\]"),
+    ],
 )
-def test_every_dtype(dtype: dtypes.DType) -> None:
-    """Each element type is known by itself, by its name, and by numpy's dtype."""
-    assert dtype_of(dtype) is dtype_of(dtype.name) is dtype_of(dtype.numpy) is dtype
+def test_what_is_no_declaration(given: Any, message: str) -> None:
+    """It is refused with its place."""
+    with pytest.raises(TypeError, match=message):
+        signature(inputs=given)
 
 
-def test_what_says_no_element_type() -> None:
-    """Other things are none."""
-    assert dtype_of("nonsense") is None
-    assert dtype_of(threading) is None
-    with pytest.raises(TypeError, match=r"inputs\['x'\]: 'nonsense' says no element type"):
-        signature(inputs={"x": "nonsense"})
+def test_a_trial_that_gives_no_tensor() -> None:
+    """It is refused before anybody calls it."""
+    with pytest.raises(TypeError, match="the value holds a object, expected str or bytes; declare"):
+        signature_of("s", lambda x: {"y": object()})
 
 
 def test_arrays() -> None:

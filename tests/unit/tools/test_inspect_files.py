@@ -162,3 +162,16 @@ def test_bad_paths(
     output = capsys.readouterr()
     assert output.out == ""
     assert said in output.err
+
+
+def test_code_beside_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told, because a server may serve its signatures instead; a model of nothing but code is named so."""
+    (model / "2" / "handler.py").write_text("signatures = {}")
+    assert main(["inspect", str(model)]) == 0
+    assert "handler.py: with --allow_python_models its signatures are served" in capsys.readouterr().out
+    code = model.parent / "code" / "1"
+    code.mkdir(parents=True)
+    (code / "model.py").write_text("signatures = {}")
+    for path in (code, code.parent):
+        assert main(["inspect", str(path)]) == 1
+        assert f"{path} is Python code, which only a server runs" in capsys.readouterr().err

@@ -71,6 +71,25 @@ def test_codes(
     assert heard == [code]
 
 
+def test_outputs_that_are_no_tensor() -> None:
+    """They fail their own request, and the answers that wait behind them in the mailbox arrive."""
+
+    async def main() -> list[bytes | BaseException]:
+        waiting: list[Task] = []
+        with ThreadPoolExecutor(1) as threads:
+            dispatcher = Dispatcher(waiting.append, threads)
+            calls = [Call(task(10.0), lambda outputs: b"good") for _ in range(2)]
+            answers = [asyncio.ensure_future(dispatcher.answer(lambda c=c: c, 1)) for c in calls]
+            await asyncio.sleep(0)
+            waiting[0].answer({"y": np.array([object()])})
+            waiting[1].answer(OUTPUTS)
+            return await asyncio.gather(*answers, return_exceptions=True)
+
+    bad, good = asyncio.run(asyncio.wait_for(main(), 5))
+    assert isinstance(bad, TypeError)
+    assert good == b"good"
+
+
 def test_an_answered_call_is_forgotten() -> None:
     """Its timer does not keep it until the deadline, which may be far."""
 

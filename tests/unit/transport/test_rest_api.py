@@ -224,7 +224,7 @@ def test_html_pages() -> None:
 
 
 def test_function_servable_checks_its_function() -> None:
-    """A callable that raises, or forgets an output, is INTERNAL; dtypes are those declared."""
+    """A callable that raises, forgets an output, or gives another kind of number is INTERNAL; dtypes are declared."""
 
     def run(function: Any) -> dict[str, Array]:
         signature = predict_signature(
@@ -235,7 +235,11 @@ def test_function_servable_checks_its_function() -> None:
     def fail(x: Array) -> Mapping[str, Array]:
         raise ZeroDivisionError("oops")
 
-    assert run(lambda x: {"y": x})["y"].dtype == np.int64
-    for function, text in ((fail, "ZeroDivisionError: oops"), (lambda x: {}, "did not return the output y")):
+    assert run(lambda x: {"y": x.astype(np.int8)})["y"].dtype == np.int64
+    for function, text in (
+        (fail, "ZeroDivisionError: oops"),
+        (lambda x: {}, "did not return the output y"),
+        (lambda x: {"y": x}, "The output y has the type float64, expected int64"),
+    ):
         with pytest.raises(ServingError, match=text):
             run(function)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from pyserve.backends.python.arrays import as_declared
+from pyserve.backends.arrays import as_declared
 from pyserve.backends.python.code import VersionCode
 from pyserve.backends.python.failures import run_error
 from pyserve.backends.python.package import Package

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pyserve.backends.python.arrays import as_declared
+from pyserve.backends.arrays import as_declared
 from pyserve.dtypes import Array
 from pyserve.errors import InternalError
 from pyserve.servable import DEFAULT_SIGNATURE, Servable, Signature

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
-from google.protobuf import json_format
-from google.protobuf.message import DecodeError
 
+from pyserve.client.rest_wire import model_path
 from pyserve.codec.json_predict import PredictDocument
 from pyserve.codec.predict import ModelSpec, encode_request
-from pyserve.codec.signature_def import signature_from_proto
 from pyserve.dtypes import Array
-from pyserve.errors import InvalidArgumentError, NotFoundError, UnavailableError, file_error
-from pyserve.protos import tfs
-from pyserve.servable import DEFAULT_SIGNATURE, Signature, TensorSpec
+from pyserve.errors import InvalidArgumentError, file_error
+from pyserve.servable import Signature, TensorSpec
 from pyserve.tools.bench.connection import Connection
 from pyserve.tools.bench.http1 import Http1Connection
 from pyserve.tools.bench.http2 import Http2Connection
 from pyserve.tools.bench.target import Target
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
-_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 _FILE_SUFFIXES = (".json", ".npy", ".npz")
 
 
@@ -79,19 +73,10 @@ def predict(target: Target, spec: ModelSpec, inputs: Mapping[str, Array] | bytes
     """
     if not target.is_grpc:
         body = inputs if isinstance(inputs, bytes) else _json_body(spec, inputs)
-        return Request(False, f"{_model_path(spec)}:predict", body)
+        return Request(False, f"{model_path(spec)}:predict", body)
     if isinstance(inputs, bytes):
         raise InvalidArgumentError("a gRPC request is made of arrays")
     return Request(True, _PREDICT, encode_request(spec, inputs))
-
-
-def _model_path(spec: ModelSpec) -> str:
-    path = f"/v1/models/{quote(spec.name, safe='')}"
-    if spec.version is not None:
-        path += f"/versions/{spec.version}"
-    elif spec.version_label is not None:
-        path += f"/labels/{quote(spec.version_label, safe='')}"
-    return path
 
 
 def _json_body(spec: ModelSpec, inputs: Mapping[str, Array]) -> bytes:
@@ -200,60 +185,3 @@ def arrays_of(given: bytes | Array | Mapping[str, Array], signature: Signature) 
         except (TypeError, ValueError) as error:
             raise InvalidArgumentError(f"input {alias}, expected {dtype.name}: {error}") from None
     return arrays
-
-
-def fetch_signature(target: Target, spec: ModelSpec, timeout_s: float = 10.0) -> Signature:
-    """Ask a server for the signature that a request with this spec uses.
-
-    Raises:
-        UnavailableError: The server cannot be reached.
-        ServingError: What it answers, or that it has no such signature.
-    """
-    definitions = (
-        _grpc_metadata(target, spec, timeout_s) if target.is_grpc else _rest_metadata(target, spec, timeout_s)
-    )
-    key = spec.signature_name or DEFAULT_SIGNATURE
-    if key not in definitions.signature_def:
-        known = ", ".join(sorted(definitions.signature_def))
-        raise NotFoundError(f'model {spec.name} has no signature "{key}"; it has {known}')
-    return signature_from_proto(key, definitions.signature_def[key])
-
-
-def _grpc_metadata(target: Target, spec: ModelSpec, timeout_s: float) -> tfs.SignatureDefMap:
-    import grpc
-
-    request = tfs.GetModelMetadataRequest(model_spec=spec.message(), metadata_field=["signature_def"])
-    # The message's length has no limit: a signature may carry default values.
-    with grpc.insecure_channel(
-        f"unix:{target.path}" if target.path else target.authority, [("grpc.max_receive_message_length", -1)]
-    ) as channel:
-        try:
-            data = channel.unary_unary(_METADATA)(request.SerializeToString(), timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise UnavailableError(f"{target}: {error.code().name}: {error.details()}") from None
-    try:
-        response = tfs.GetModelMetadataResponse.FromString(data)
-        return tfs.SignatureDefMap.FromString(response.metadata["signature_def"].value)
-    except DecodeError:
-        raise UnavailableError(f"{target}: the metadata cannot be read") from None
-
-
-def _rest_metadata(target: Target, spec: ModelSpec, timeout_s: float) -> tfs.SignatureDefMap:
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=timeout_s)
-    try:
-        connection.request("GET", f"{_model_path(spec)}/metadata")
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise UnavailableError(f"{target}: {error}") from None
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise UnavailableError(
-            f"{target}: HTTP {answer.status}: {body[:300].decode(errors='replace').strip()}"
-        )
-    try:
-        found = json.loads(body)["metadata"]["signature_def"]
-        return json_format.ParseDict(found, tfs.SignatureDefMap(), ignore_unknown_fields=True)
-    except (ValueError, KeyError, TypeError, json_format.ParseError):
-        raise UnavailableError(f"{target}: the metadata cannot be read") from None

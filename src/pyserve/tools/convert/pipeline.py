@@ -60,8 +60,8 @@ def convert(wanted: Conversion) -> Converted:
     with new_version(wanted.target, wanted.version) as version:
         # What TensorFlow and Keras print as they save is nobody's result.
         with contextlib.redirect_stdout(sys.stderr):
-            stage(wanted.source, version.path)
-        notes = _finish(wanted, version.path)
+            notes = stage(wanted.source, version.path)
+        notes += _finish(wanted, version.path)
     return Converted(version.path, tuple(notes))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyserve.backends.python.completeness import HANDLER
 from pyserve.backends.saved_model.meta_graph import BINARY_NAME, TEXT_NAME
 from pyserve.errors import InvalidArgumentError, NotFoundError, UnimplementedError
 from pyserve.tools.convert import checkpoint, graph_files, keras_model, saved_model
@@ -37,8 +38,8 @@ class Source:
     modules: tuple[str, ...] = ()
 
 
-def stage(source: Source, staging: Path) -> None:
-    """Write a SavedModel with one MetaGraph into the staging directory.
+def stage(source: Source, staging: Path) -> list[str]:
+    """Write a SavedModel with one MetaGraph into the staging directory; returns notes on what does not come along.
 
     Raises:
         ServingError: The source is missing, of no known kind, damaged, or says too little.
@@ -58,8 +59,11 @@ def stage(source: Source, staging: Path) -> None:
         if not any((version / name).is_file() for name in (BINARY_NAME, TEXT_NAME)):
             raise InvalidArgumentError(f"{version} holds no SavedModel")
         saved_model.take(version, source.tags, staging)
+        if (version / HANDLER).is_file():
+            return [f"{HANDLER} is code for the signatures as they were, and is left out"]
     else:
         raise NotFoundError(f"{path}; No such file or directory")
+    return []
 
 
 def _from_checkpoint(source: Source, prefix: Path, staging: Path) -> None:

@@ -37,6 +37,7 @@ class Files:
         warmup: None when there is no such file.
         features: What the graph parses out of tf.Examples.
         refused: Why a signature cannot be served, by key.
+        handler: Whether there is code beside the model that may wrap it.
     """
 
     format: str
@@ -48,6 +49,7 @@ class Files:
     warmup: WarmupFile | None = None
     features: tuple[Feature, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    handler: bool = False
 
 
 @dataclass(frozen=True, slots=True)

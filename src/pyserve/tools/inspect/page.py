@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pyserve.backends.python.completeness import HANDLER
 from pyserve.servable import Signature, TensorSpec
 from pyserve.tools.inspect.calls import Calls
 from pyserve.tools.inspect.inspection import Files, Inspection
@@ -33,6 +34,13 @@ def _file_facts(files: Files) -> list[tuple[str, str]]:
             (
                 "features",
                 ", ".join(f"{each.name} {each.dtype.name}[{each.length}]" for each in files.features),
+            )
+        )
+    if files.handler:
+        rows.append(
+            (
+                "handler",
+                f"{HANDLER}: with --allow_python_models its signatures are served, not those shown here",
             )
         )
     if files.incomplete is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from pyserve.backends.python.completeness import HANDLER
 from pyserve.backends.saved_model import incomplete_reason
 from pyserve.backends.saved_model.example_features import example_features
 from pyserve.backends.saved_model.loader import refuse_unservable
@@ -84,6 +85,7 @@ def _saved_model(version: Path, tags: Collection[str]) -> tuple[dict[str, Signat
         warmup=_warmup(version, chosen.meta_info_def.tags),
         features=example_features(chosen.graph_def),
         refused=refused,
+        handler=(version / HANDLER).is_file(),
     )
 
 
@@ -103,7 +105,10 @@ def _lite_model(file: Path) -> tuple[dict[str, Signature], Files]:
     signatures = model_file.read_signatures(file)
     size, count = _size(file.parent)
     warmed = _warmup(file.parent, ())
-    return signatures, Files("TensorFlow Lite", size, count, incomplete=missing, warmup=warmed)
+    handler = (file.parent / HANDLER).is_file()
+    return signatures, Files(
+        "TensorFlow Lite", size, count, incomplete=missing, warmup=warmed, handler=handler
+    )
 
 
 def _size(version: Path) -> tuple[int, int]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pyserve import dtypes
-from pyserve.backends.python.arrays import as_declared
+from pyserve.backends.arrays import as_declared
+from pyserve.backends.function import as_outputs, predict_signature
 from pyserve.dtypes import Array
 from pyserve.errors import InternalError
 from pyserve.servable import TensorSpec
@@ -93,3 +94,24 @@ def test_wrong_names(values: Any, message: str) -> None:
     with pytest.raises(InternalError) as caught:
         as_declared(values, {"y": TensorSpec("y", dtypes.FLOAT, None)}, "predict")
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ({"y": [2.7], "s": []}, "The output y has the type float64, expected int8"),
+        ({"y": [300], "s": []}, "The output y has values beyond int8"),
+        ({"y": [1], "s": [object()]}, "The output s holds a object, expected str or bytes"),
+        ({"y": [1]}, "The function did not return the output s"),
+        ([1], "The function returned a list, expected a mapping from output to array"),
+    ],
+)
+def test_what_a_function_may_not_give(results: Any, message: str) -> None:
+    """A function's outputs are held to the same rules, but for their shape; others beside them are passed over."""
+    specs = [TensorSpec("y", dtypes.BY_NAME["int8"], (None, 2)), TensorSpec("s", dtypes.STRING, None)]
+    signature = predict_signature([], specs)
+    with pytest.raises(InternalError) as caught:
+        as_outputs(results, signature, ["y", "s"])
+    assert caught.value.message == message
+    found = as_outputs({"y": [1], "s": "a\0", "more": 1}, signature, ["s", "y"])
+    assert (found["y"].tolist(), found["s"].tolist()) == ([1], b"a\0")

@@ -1,4 +1,4 @@
-"""What a version's code gives, by alias, as arrays of its signature declares, or an error that names what is wrong.
+"""What code gives, by alias, as arrays of the types that a signature declares, or an error that names what is wrong.
 
 Pure. Nothing is converted that would change a value beyond the precision of its type: floats become narrower floats,
 integers become other numbers that can hold them, texts become UTF-8.
@@ -39,13 +39,26 @@ def _listed(names: Collection[Any]) -> str:
     return "{" + ", ".join(sorted(str(name) for name in names)) + "}"
 
 
-def _as_declared(value: Any, spec: TensorSpec, what: str) -> Array:
+def as_tensor(value: Any, dtype: DType, what: str) -> Array:
+    """One value as an array of a type, whatever its shape.
+
+    Args:
+        value: An array, or what numpy makes one of.
+        what: It is; begins the messages.
+
+    Raises:
+        InternalError: No such array can be made of it.
+    """
     try:
         # Texts as they are: numpy's own strings have no zero byte at their end.
-        array = np.asarray(value, np.object_ if spec.dtype.is_string else None)
+        array = np.asarray(value, np.object_ if dtype.is_string else None)
     except (ValueError, TypeError, OverflowError) as error:
         raise InternalError(f"{what} is no array: {error}") from error
-    array = _strings(array, what) if spec.dtype.is_string else _numbers(array, spec.dtype, what)
+    return _strings(array, what) if dtype.is_string else _numbers(array, dtype, what)
+
+
+def _as_declared(value: Any, spec: TensorSpec, what: str) -> Array:
+    array = as_tensor(value, spec.dtype, what)
     if spec.shape is not None and not _fits(array.shape, spec.shape):
         raise InternalError(f"{what} has the shape {list(array.shape)}, expected {_shown(spec.shape)}")
     return array
