@@ -30,6 +30,8 @@ _PLATFORM = frozenset(
 )  # fmt: skip
 """Keys at the top that are the platform's, or are looked into."""
 _CUSTOM = ("processor_path", "processor_entry")
+_SECRET = ("model_path", "warm_up_data_path")
+"""URLs may be signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class _Reader:
             name=self._text("name", name, required=True),
             model_path=self._text("model_path", content.get("model_path", ""), required=True),
             model_entry=self._text("model_entry", content.get("model_entry", "")),
-            token=self._text("token", content.get("token", "")),
+            token=self._token(content.get("token", "")),
             signature_name=self._text("model_config.signature_name", model_config.get("signature_name", "")),
             inputs=self._texts("model_config.inputs", model_config.get("inputs", [])),
             outputs=self._texts("model_config.outputs", model_config.get("outputs", [])),
@@ -222,6 +224,14 @@ class _Reader:
             raise self._wrong(key, value, "a text")
         return value
 
+    def _token(self, value: object) -> str:
+        """A text that can stand in a header; never shown."""
+        if not isinstance(value, str) or any(
+            character < " " or "\ud800" <= character <= "\udfff" for character in value
+        ):
+            raise InvalidArgumentError(f"token of '{self._path}' must be a text without control characters")
+        return value
+
     def _texts(self, key: str, value: object) -> tuple[str, ...]:
         """One text or several."""
         values = value if isinstance(value, list) else [value] if value else []
@@ -244,7 +254,7 @@ class _Reader:
         return value
 
     def _wrong(self, key: str, value: object, expected: str) -> InvalidArgumentError:
-        shown = json.dumps(value)[:100]
+        shown = "what is not shown here" if key in _SECRET else json.dumps(value)[:100]
         return InvalidArgumentError(f"{key} of '{self._path}' is {shown}; expected {expected}")
 
 

@@ -160,3 +160,21 @@ def test_what_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
 def test_secrets_are_not_shown() -> None:
     """A token is not in what is logged of the value."""
     assert "geheim" not in repr(parsed(token="geheim"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"token": 4711},
+        {"token": ["4711"]},
+        {"token": "4711\n"},
+        {"token": "4711\ud800"},
+        {"model_path": ["https://host/m.tar.gz?sig=4711"]},
+        {"warm_up_data_path": {"oss": "?sig=4711"}},
+    ],
+)
+def test_secrets_that_are_wrong_are_not_shown(content: dict[str, Any]) -> None:
+    """The message names the key alone."""
+    with pytest.raises(InvalidArgumentError, match=next(iter(content))) as caught:
+        parsed(**content)
+    assert "4711" not in caught.value.message
