@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 _PROCESSOR = re.compile(r"tensorflow_(?P<device>cpu|gpu)(_[0-9]+\.[0-9]+)?", re.ASCII)
 # A string, which may hold two slashes, or a comment.
 _STRING_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*')
+# U+FFFD: the file is not UTF-8.
+_NOT_IN_A_TOKEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffd]")
 
 _PLATFORM = frozenset(
     {
@@ -114,7 +116,7 @@ def parse_service_file(text: str, path: str) -> ServiceFile:
             TensorFlow's, or a value is not what its key takes.
     """
     try:
-        content = json.loads(_STRING_OR_COMMENT.sub(_without_comment, text))
+        content = json.loads(_STRING_OR_COMMENT.sub(_without_comment, text.removeprefix("\ufeff")))
     except (ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"'{path}' is no JSON: {error}") from None
     return _Reader(_object(content, "the file", path), path).service()
@@ -137,6 +139,8 @@ class _Reader:
         for key in _CUSTOM:
             if content.get(key):
                 raise self._wrong(key, content[key], "none: custom processors cannot be run")
+        if "token" in metadata:  # ignored, it would leave the door open
+            raise InvalidArgumentError(f"token of '{self._path}' must stand beside metadata, not in it")
         device = self._device()
         model_config = self._model_config()
         name = metadata.get("name", content.get("name", ""))
@@ -226,10 +230,10 @@ class _Reader:
 
     def _token(self, value: object) -> str:
         """A text that can stand in a header; never shown."""
-        if not isinstance(value, str) or any(
-            character < " " or "\ud800" <= character <= "\udfff" for character in value
-        ):
-            raise InvalidArgumentError(f"token of '{self._path}' must be a text without control characters")
+        if not isinstance(value, str) or _NOT_IN_A_TOKEN.search(value):
+            raise InvalidArgumentError(
+                f"token of '{self._path}' must be a text in UTF-8 without control characters"
+            )
         return value
 
     def _texts(self, key: str, value: object) -> tuple[str, ...]:

@@ -258,6 +258,8 @@ def _warm_up(paths: tuple[str, ...]) -> Iterator[bytes]:
             continue
         found = local_path(path, "warm_up_data_path")
         files = sorted(file for file in found.iterdir() if file.is_file()) if found.is_dir() else [found]
+        if not files:
+            raise InvalidArgumentError(f"warm_up_data_path {path} is an empty directory")
         for file in files:
             yield _request(file, str(file))
 
