@@ -175,7 +175,7 @@ def test_secrets_are_not_shown() -> None:
         {"token": ["4711"]},
         {"token": "4711\n"},
         {"token": "4711\ud800"},
-        {"token": "4711\ufffd"},
+        {"token": "another 4711\ufffd"},
         {"metadata": {"token": "4711"}},
         {"model_path": ["https://host/m.tar.gz?sig=4711"]},
         {"warm_up_data_path": {"oss": "?sig=4711"}},
