@@ -276,6 +276,14 @@ def test_tokens(sdk: Sdk, tmp_path: Path) -> None:
         missing = sdk.ask(server.rest_port, "m", FEED)
         assert (missing["code"], "needs a token" in missing["message"]) == (401, True)
         assert arrivals(server) == {"OK": 1, "UNAUTHENTICATED": 2}
+        with Wire(server.rest_port) as wire:  # a large body is not even begun
+            wire.send(b"POST /api/predict/m HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n")
+            wire.send(b"Expect: 100-continue\r\n\r\n")
+            assert wire.answer()[0].split()[1] == b"401"
+        large = {"x": ([50_000, 2], "DT_FLOAT", [0.5] * 100_000)}
+        assert sdk.ask(server.rest_port, "m", large, token="wrong")["code"] == 401
+        assert "outputs" in sdk.ask(server.rest_port, "m", large, token=TOKEN)
+        assert arrivals(server) == {"OK": 2, "UNAUTHENTICATED": 4}
         body = missing["request"]
         for text in (TOKEN, f"Bearer {TOKEN}"):
             assert post(server.rest_port, body, Authorization=text)[0] == b"HTTP/1.1 200 OK"

@@ -32,6 +32,22 @@ class Files(SimpleHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "file:///etc/passwd")
             self.end_headers()
+        elif path == "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", "s3://bucket/x?sig=secret")
+            self.end_headers()
+        elif path == "/guarded":
+            self.send_response(302 if self.headers["Authorization"] == "Basic dXNlcjpwQHNz" else 401)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/open")
+            self.end_headers()
+        elif path == "/open":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(str(self.headers["Authorization"]).encode())
+        elif path == "/of-a-length":
+            self.send_response(200)
+            self.send_header("Content-Length", "secret")
+            self.end_headers()
         elif path == "/cut":
             self.send_response(200)
             self.send_header("Content-Length", "50")
@@ -67,7 +83,7 @@ def test_download(tmp_path: Path, files: tuple[Path, str]) -> None:
     """Whole, through a redirect too."""
     directory, url = files
     (directory / "a b.tar").write_bytes(b"content")
-    for number, path in enumerate(("/a%20b.tar", "/redirect/a%20b.tar?sig=secret")):
+    for number, path in enumerate(("/a%20b.tar", "/redirect/a%20b.tar?sig=secret", "/a b.tar?sig=a b")):
         download(url + path, tmp_path / str(number), 7)
         assert (tmp_path / str(number)).read_bytes() == b"content"
     assert shown("https://user:pass@host/a%20b.tar?sig=secret") == "https://host/a b.tar"
@@ -80,6 +96,9 @@ def test_download(tmp_path: Path, files: tuple[Path, str]) -> None:
         ("/forbidden", Code.PERMISSION_DENIED),
         ("/cut", Code.UNAVAILABLE),
         ("/to-a-file", Code.UNAVAILABLE),
+        ("/elsewhere", Code.UNAVAILABLE),
+        ("/of-a-length", Code.UNAVAILABLE),
+        ("/guarded", Code.PERMISSION_DENIED),
         ("/large", Code.RESOURCE_EXHAUSTED),
         ("/of-no-length", Code.RESOURCE_EXHAUSTED),
     ],
@@ -97,6 +116,21 @@ def test_failed_downloads(tmp_path: Path, files: tuple[Path, str], path: str, co
     assert caught.value.code is code
     assert f"{url}{path}" in caught.value.message
     assert "secret" not in caught.value.message
+
+
+def test_credentials(tmp_path: Path, files: tuple[Path, str]) -> None:
+    """Those of a URL go to its host, and not to where it redirects to; a wrong URL does not show them."""
+    url = files[1].replace("//", "//user:p%40ss@")
+    download(f"{url}/guarded", tmp_path / "to", 100)
+    assert (tmp_path / "to").read_bytes() == b"None"
+    for wrong in (
+        "http://user:secret@[bad/x",
+        "http://user:secret@127.0.0.1:x/x",
+        "http://user:secret@\u2100/x",
+    ):
+        with pytest.raises(ServingError, match=r"not valid") as caught:
+            download(wrong, tmp_path / "none", 100)
+        assert "secret" not in caught.value.message
 
 
 def test_nobody_there(tmp_path: Path) -> None:

@@ -128,10 +128,15 @@ def eas_options(
 def parse_tokens(text: str, path: str) -> tuple[str, ...]:
     """The tokens of a file: one a line, without the blanks around it; lines that begin with `#` are comments.
 
+    Args:
+        text: Of the file; what is no UTF-8 in it is U+FFFD.
+
     Raises:
-        InvalidArgumentError: There is none: a door that was to be locked must not stay open.
+        InvalidArgumentError: There is none: a door that was to be locked must not stay open. Or it is no UTF-8.
     """
-    lines = (line.strip() for line in text.splitlines())
+    if "\ufffd" in text:
+        raise InvalidArgumentError(f"'{path}' is not UTF-8")
+    lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines())
     tokens = tuple(line for line in lines if line and not line.startswith("#"))
     if not tokens:
         raise InvalidArgumentError(f"'{path}' holds no token")

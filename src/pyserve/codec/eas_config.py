@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 _PROCESSOR = re.compile(r"tensorflow_(?P<device>cpu|gpu)(_[0-9]+\.[0-9]+)?", re.ASCII)
 # A string, which may hold two slashes, or a comment.
 _STRING_OR_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*')
+# U+FFFD: the file is not UTF-8.
+_NOT_IN_A_TOKEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffd]")
 
 _PLATFORM = frozenset(
     {
@@ -30,6 +32,8 @@ _PLATFORM = frozenset(
 )  # fmt: skip
 """Keys at the top that are the platform's, or are looked into."""
 _CUSTOM = ("processor_path", "processor_entry")
+_SECRET = ("model_path", "warm_up_data_path")
+"""URLs may be signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def parse_service_file(text: str, path: str) -> ServiceFile:
             TensorFlow's, or a value is not what its key takes.
     """
     try:
-        content = json.loads(_STRING_OR_COMMENT.sub(_without_comment, text))
+        content = json.loads(_STRING_OR_COMMENT.sub(_without_comment, text.removeprefix("\ufeff")))
     except (ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"'{path}' is no JSON: {error}") from None
     return _Reader(_object(content, "the file", path), path).service()
@@ -135,6 +139,8 @@ class _Reader:
         for key in _CUSTOM:
             if content.get(key):
                 raise self._wrong(key, content[key], "none: custom processors cannot be run")
+        if "token" in metadata:  # ignored, it would leave the door open
+            raise InvalidArgumentError(f"token of '{self._path}' must stand beside metadata, not in it")
         device = self._device()
         model_config = self._model_config()
         name = metadata.get("name", content.get("name", ""))
@@ -152,7 +158,7 @@ class _Reader:
             name=self._text("name", name, required=True),
             model_path=self._text("model_path", content.get("model_path", ""), required=True),
             model_entry=self._text("model_entry", content.get("model_entry", "")),
-            token=self._text("token", content.get("token", "")),
+            token=self._token(content.get("token", "")),
             signature_name=self._text("model_config.signature_name", model_config.get("signature_name", "")),
             inputs=self._texts("model_config.inputs", model_config.get("inputs", [])),
             outputs=self._texts("model_config.outputs", model_config.get("outputs", [])),
@@ -222,6 +228,14 @@ class _Reader:
             raise self._wrong(key, value, "a text")
         return value
 
+    def _token(self, value: object) -> str:
+        """A text that can stand in a header; never shown."""
+        if not isinstance(value, str) or _NOT_IN_A_TOKEN.search(value):
+            raise InvalidArgumentError(
+                f"token of '{self._path}' must be a text in UTF-8 without control characters"
+            )
+        return value
+
     def _texts(self, key: str, value: object) -> tuple[str, ...]:
         """One text or several."""
         values = value if isinstance(value, list) else [value] if value else []
@@ -244,7 +258,7 @@ class _Reader:
         return value
 
     def _wrong(self, key: str, value: object, expected: str) -> InvalidArgumentError:
-        shown = json.dumps(value)[:100]
+        shown = "what is not shown here" if key in _SECRET else json.dumps(value)[:100]
         return InvalidArgumentError(f"{key} of '{self._path}' is {shown}; expected {expected}")
 
 

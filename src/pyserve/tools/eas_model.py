@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pyserve.codec.eas import decode_request
 from pyserve.codec.frozen_graph import saved_model_of
@@ -28,7 +28,7 @@ from pyserve.config import EasService, ModelConfig, ServerConfig
 from pyserve.errors import InvalidArgumentError, NotFoundError, ServingError, UnimplementedError, file_error
 from pyserve.lifecycle.versions import parse_version
 from pyserve.tools.archive import UnpackLimits, is_archive, unpack
-from pyserve.tools.download import download, shown
+from pyserve.tools.download import download, shown, url_parts
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class _Place:
                 graph.read_bytes(), service.graph_inputs, service.graph_outputs, tags=sorted(tags)
             )
 
-        scheme = urlsplit(model.base_path).scheme if "://" in model.base_path else ""
+        scheme = url_parts(model.base_path).scheme if "://" in model.base_path else ""
         if scheme in ("http", "https"):
             return self._downloaded(model.base_path, service.model_entry, wrap)
         path = local_path(model.base_path, "model_path")
@@ -105,7 +105,7 @@ class _Place:
         return self._local(path, service.model_entry, wrap)
 
     def _downloaded(self, url: str, entry: str, wrap: Callable[[Path], bytes]) -> _Found:
-        name = Path(unquote(urlsplit(url).path)).name
+        name = Path(unquote(url_parts(url).path)).name
         if not is_archive(name):
             raise InvalidArgumentError(f"model_path {shown(url)} must be an archive: .tar.gz, .tar, .tar.bz2")
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def local_path(path: str, what: str) -> Path:
     """
     if "://" not in path:
         return Path(path).absolute()
-    parts = urlsplit(path)
+    parts = url_parts(path)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise UnimplementedError(
             f"{what} {shown(path)} is not supported: expected a path, file://, http:// or https://"
@@ -250,7 +250,7 @@ def _warm_up(paths: tuple[str, ...]) -> Iterator[bytes]:
         ServingError: It cannot be read.
     """
     for path in paths:
-        if urlsplit(path).scheme in ("http", "https") and "://" in path:
+        if "://" in path and url_parts(path).scheme in ("http", "https"):
             with tempfile.TemporaryDirectory() as scratch:
                 file = Path(scratch) / "request"
                 download(path, file, _WARM_UP_BYTES)
@@ -258,6 +258,8 @@ def _warm_up(paths: tuple[str, ...]) -> Iterator[bytes]:
             continue
         found = local_path(path, "warm_up_data_path")
         files = sorted(file for file in found.iterdir() if file.is_file()) if found.is_dir() else [found]
+        if not files:
+            raise InvalidArgumentError(f"warm_up_data_path {path} is an empty directory")
         for file in files:
             yield _request(file, str(file))
 

@@ -39,6 +39,8 @@ _METHODS = ("GET", "POST", "HEAD")
 _ALLOW = (("Allow", "GET, POST"),)
 _CLOSING = (408, 450)
 """Statuses after which the connection is closed: its client has given up, or should go elsewhere."""
+_SMALL_DIGITS = 5
+"""Bodies of less than 100 kB are there as soon as their heads are; the head is looked at once, with them."""
 
 
 class EasApi:
@@ -104,9 +106,15 @@ class EasApi:
         return replace(call, done=lambda code: admission.leave())
 
     def deadline(self, request: HttpRequest) -> float | None:
-        """When a service has to answer: its limit covers the arrival of the body."""
+        """When a service has to answer: its limit covers the arrival of the body.
+
+        Raises:
+            ServingError: The body is a large one, and will not be wanted.
+        """
         if not eas_url.is_service(request.target):
             return self._api.deadline(request)
+        if _has_large_body(request):
+            self._check_before_body(request)
         name = eas_url.requested_model(request.target)
         return self._clock() + self._options.service(name).keepalive_s
 
@@ -115,13 +123,10 @@ class EasApi:
         if not self._is_ours(request):
             return self._api.refuse(request, error)
         try:
-            _check_method(request)
-            target, service = self._service(request)
-            self._check_caller(request, service, has_body=False)
-            with self._open(target):
-                return self.error(request, error)
+            self._check_before_body(request)
         except ServingError as earlier:
             return self.error(request, earlier)
+        return self.error(request, error)
 
     def error(self, request: HttpRequest, error: ServingError) -> HttpResponse:
         """The response that reports a failure."""
@@ -154,6 +159,13 @@ class EasApi:
                 if credentials.authorization
                 else "The service needs a token: Authorization"
             )
+
+    def _check_before_body(self, request: HttpRequest) -> None:
+        _check_method(request)
+        target, service = self._service(request)
+        self._check_caller(request, service, has_body=False)
+        with self._open(target):
+            pass  # it is ready
 
     def _admission(self, name: str, service: EasService) -> Admission:
         found = self._admissions.get(name)
@@ -210,6 +222,12 @@ class EasApi:
 
 def _answer(outputs: dict[str, Array]) -> HttpResponse:
     return HttpResponse(200, codec.encode_response(outputs), content_type="application/octet-stream")
+
+
+def _has_large_body(request: HttpRequest) -> bool:
+    """Whether the body is worth a check of its own before it comes; one in chunks may be."""
+    length = request.headers.get("Content-Length", "0")
+    return "Transfer-Encoding" in request.headers or len(length) > _SMALL_DIGITS
 
 
 def _check_method(request: HttpRequest) -> None:

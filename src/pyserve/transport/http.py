@@ -57,6 +57,9 @@ class HttpApi(Protocol):
         """When a request, of which only the head is there, has to be answered, its body's arrival included.
 
         A point on `time.monotonic()`; None: the arrival of the body is not limited as a whole.
+
+        Raises:
+            ServingError: It is refused without its body.
         """
         ...
 

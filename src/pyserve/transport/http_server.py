@@ -169,7 +169,11 @@ class HttpServer:
             b"",
             local_address=functools.partial(request.get_extra_info, "sockname"),
         )
-        if (deadline := self._api.deadline(head)) is not None:
+        try:
+            deadline = self._api.deadline(head)
+        except ServingError as error:
+            return _sent(replace(self._api.refuse(head, error), close=True))
+        if deadline is not None:
             head = replace(head, deadline=deadline)
         with self._budget.holding() as held:
             try:

@@ -30,7 +30,9 @@ def reader(**files: str) -> Callable[[str], str]:
 def served(flags: dict[str, Value] | None = None, **content: Any) -> ServerConfig:
     """What a service file makes, with these flags."""
     given: dict[str, Value] = {"eas_config_file": "f", **REST, **(flags or {})}
-    return server_config(given, reader(f=json.dumps({**SERVICE, **content}), t="# ours\n\n one \ntwo\n"))
+    return server_config(
+        given, reader(f=json.dumps({**SERVICE, **content}), t="\ufeff# ours\n\n one \ntwo\n")
+    )
 
 
 def test_off_unless_asked_for() -> None:
@@ -142,6 +144,7 @@ def test_other_flags(caplog: pytest.LogCaptureFixture) -> None:
             "--model_config_file must not be given too",
         ),
         ({"enable_eas": True, "model_base_path": "/m", "eas_token_file": "e", **REST}, "'e' holds no token"),
+        ({"enable_eas": True, "model_base_path": "/m", "eas_token_file": "l", **REST}, "'l' is not UTF-8"),
         (
             {"enable_eas": True, "model_base_path": "/m", "eas_advertised_address": "x", **REST},
             "--eas_advertised_address must be HOST:PORT; was x",
@@ -155,7 +158,7 @@ def test_other_flags(caplog: pytest.LogCaptureFixture) -> None:
 def test_what_is_refused(flags: dict[str, Value], text: str) -> None:
     """What contradicts itself, or would leave a door open."""
     with pytest.raises(InvalidArgumentError, match=text):
-        server_config(flags, reader(f=json.dumps(SERVICE), e="\n# none\n", t="tok"))
+        server_config(flags, reader(f=json.dumps(SERVICE), e="\n# none\n", t="tok", l="t\ufffdk"))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,12 @@ def test_the_least_that_is_needed() -> None:
     assert Rpc().max_enqueued_batches == 4
 
 
+def test_a_byte_order_mark() -> None:
+    """Editors of Windows put one there."""
+    text = json.dumps({"name": "m", "model_path": "/m"})
+    assert parse_service_file("\ufeff" + text, "service.json").name == "m"
+
+
 def test_comments_and_the_newer_spelling() -> None:
     """The name inside `metadata`; two slashes inside a text are no comment."""
     text = """{
@@ -160,3 +166,23 @@ def test_what_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
 def test_secrets_are_not_shown() -> None:
     """A token is not in what is logged of the value."""
     assert "geheim" not in repr(parsed(token="geheim"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"token": 4711},
+        {"token": ["4711"]},
+        {"token": "4711\n"},
+        {"token": "4711\ud800"},
+        {"token": "another 4711\ufffd"},
+        {"metadata": {"token": "4711"}},
+        {"model_path": ["https://host/m.tar.gz?sig=4711"]},
+        {"warm_up_data_path": {"oss": "?sig=4711"}},
+    ],
+)
+def test_secrets_that_are_wrong_are_not_shown(content: dict[str, Any]) -> None:
+    """The message names the key alone."""
+    with pytest.raises(InvalidArgumentError, match=next(iter(content))) as caught:
+        parsed(**content)
+    assert "4711" not in caught.value.message

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
+from dataclasses import replace
 
 import pytest
 
@@ -121,3 +123,27 @@ def test_digests_without_leading_zeros() -> None:
     assert is_accepted(signed(md5=digest.lstrip("0"), body=body), ["tok"])
     for wrong in ("", "x", digest[:-1], "0" + digest, "-" + digest[1:], digest[1:] + "0"):
         assert not is_digest_of(wrong, body)
+
+
+def test_every_comparison_is_made_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proof is held against each token, whether or not one before it fits, and by nothing that stops early."""
+    compared: list[bytes] = []
+    real = hmac.compare_digest
+
+    def compare_digest(left: bytes, right: bytes) -> bool:
+        compared.append(right)
+        return real(left, right)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    tokens = ["tok", "second", "third"]
+    for authorization, each, accepted in (("tok", 1, True), ("wrong", 1, False), ("Bearer tok", 2, True)):
+        compared.clear()
+        assert is_accepted(replace(signed(), authorization=authorization), tokens) is accepted
+        assert len(compared) == each * len(tokens)
+    counts = set()
+    for proof in (signed(), signed("third"), signed("wrong")):
+        compared.clear()
+        is_accepted(proof, tokens)
+        counts.add(len(compared))
+    assert len(counts) == 1
+    assert counts.pop() > len(tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -54,12 +55,13 @@ def test_what_is_unpacked(tmp_path: Path, into: Path, mode: str, format_: int) -
         mode=mode,
         format=format_,
     )
-    unpack(path, into, LIMITS)
+    unpack(path, into, UnpackLimits(max_bytes=10_000, max_members=30))
     files = {str(file.relative_to(into)): file.read_bytes() for file in into.rglob("*") if file.is_file()}
     assert files == {"m/saved_model.pb": b"x" * 5000, "m/empty": b"", "deep/er/file": b"y" * 512, long: b"z"}
     assert (into / "m/saved_model.pb").stat().st_mode & 0o7111 == 0
 
 
+GLOBALS = b"".join(b"8 %03d=x\n" % number for number in range(200))
 HOSTILE: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], type[ServingError], str]] = {
     "parent": ([member("../evil", b"x")], InvalidArgumentError, "'../evil' leads outside"),
     "parent inside": ([member("a/../../evil", b"x")], InvalidArgumentError, "leads outside"),
@@ -75,6 +77,10 @@ HOSTILE: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], type[ServingError]
     "large file": ([member("a", bytes(10_001))], ResourceExhaustedError, "becomes larger than 10000 bytes"),
     "large in sum": ([member("a", bytes(6000)), member("b", bytes(6000))], ResourceExhaustedError, "larger"),
     "many": ([member(str(n)) for n in range(21)], ResourceExhaustedError, "more than 20 members"),
+    "many directories": ([member("a/" * 10 + "b"), member("c/" * 10 + "d")], ResourceExhaustedError, "more than 20"),
+    "deep": ([member("a/" * 65 + "b")], InvalidArgumentError, "path of member 'a/a/.* is too long"),
+    "long": ([member("a" * 4097)], InvalidArgumentError, "too long"),
+    "global headers": ([member("p", GLOBALS, type=tarfile.XGLTYPE), member("a")], InvalidArgumentError, "global head"),
     "nothing": ([], InvalidArgumentError, "is empty"),
 }  # fmt: skip
 
@@ -113,13 +119,60 @@ def endless_padding(path: Path) -> None:
         file.write(info.tobuf())
 
 
-@pytest.mark.parametrize("make", [huge_header, endless_padding])
+def chain_of_headers(path: Path) -> None:
+    """Each header is for the next one."""
+    info = tarfile.TarInfo("x")
+    info.type = tarfile.XHDTYPE
+    with gzip.open(path, "wb") as file:
+        file.write(info.tobuf() * 3000)
+
+
+def sparse_map(path: Path) -> None:
+    """A file that is said to have a billion pieces, of which a list is made."""
+    said = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+    with gzip.open(path, "wb") as file:
+        for kind, content in ((tarfile.XHDTYPE, said), (tarfile.REGTYPE, b"999999999\n" + b"0\n" * 500_000)):
+            info = tarfile.TarInfo("x")
+            info.type, info.size = kind, len(content)
+            file.write(info.tobuf() + content + bytes(-len(content) % 512))
+
+
+@pytest.mark.parametrize("make", [huge_header, endless_padding, chain_of_headers, sparse_map])
 def test_bombs(tmp_path: Path, into: Path, make: Callable[[Path], None]) -> None:
     """They are refused by what they say, before it is read or written."""
     make(tmp_path / "a")
-    with pytest.raises(ServingError, match=r"header of|becomes larger"):
+    with pytest.raises(ServingError, match=r"headers of|becomes larger"):
         unpack(tmp_path / "a", into, UnpackLimits(max_bytes=2**39))
     assert list(into.iterdir()) == []
+
+
+def test_an_endless_end(tmp_path: Path, into: Path) -> None:
+    """Padding is read for the checksum behind it, but not any amount."""
+    path = archive(tmp_path / "a", member("a", b"x"), mode="w:")
+    packed = gzip.compress(path.read_bytes() + bytes(20 * 2**20), 1)
+    path.write_bytes(packed)
+    with pytest.raises(InvalidArgumentError, match="goes on behind its end"):
+        unpack(path, into, UnpackLimits())
+
+
+@pytest.mark.parametrize("size", [-1, -1024, -(2**40)])
+@pytest.mark.parametrize("before", [0, 1])
+def test_negative_sizes(tmp_path: Path, into: Path, size: int, before: int) -> None:
+    """They would make room for others, and lead back in the archive."""
+    info = tarfile.TarInfo("n")
+    info.size = size
+    whole = archive(tmp_path / "a", member("a", b"x"), mode="w:").read_bytes()
+    (tmp_path / "a").write_bytes(whole[: before * 1024] + info.tobuf(tarfile.GNU_FORMAT) + whole)
+    with pytest.raises(InvalidArgumentError, match=f"a member of {size} bytes"):
+        unpack(tmp_path / "a", into, LIMITS)
+
+
+@pytest.mark.parametrize("said", [b"20 GNU.sparse.map=a\n", b"0 GNU.sparse.map=a\n"])
+def test_headers_that_make_no_sense(tmp_path: Path, into: Path, said: bytes) -> None:
+    """They are the archive's fault, and told so."""
+    path = archive(tmp_path / "a", member("p", said, type=tarfile.XHDTYPE), member("a"))
+    with pytest.raises(InvalidArgumentError, match="no tar archive, or damaged"):
+        unpack(path, into, LIMITS)
 
 
 @pytest.mark.parametrize("cut", [10, 100, -600])
@@ -138,3 +191,24 @@ def test_names() -> None:
     """What is taken for an archive."""
     assert all(map(is_archive, ("a.tar.gz", "a.TGZ", "a.tar", "a.tar.bz2", "a.bz2", "a.tar.xz")))
     assert not any(map(is_archive, ("a.zip", "a.pb", "tar", "saved_model.pb")))
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.7, 0.99])
+def test_a_flipped_bit(tmp_path: Path, into: Path, mode: str, place: float) -> None:
+    """One wrong bit in the weights of a model is not served: the checksum is looked at, though it comes last."""
+    path = archive(tmp_path / "a", member("a", random.Random(1).randbytes(9000)), mode=mode)
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * place)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InvalidArgumentError, match="damaged"):
+        unpack(path, into, LIMITS)
+
+
+@pytest.mark.parametrize("rest", [b"", b"U" * 512, b"U" * 100])
+def test_an_end_that_is_none(tmp_path: Path, into: Path, rest: bytes) -> None:
+    """An archive ends by a block of zeros: cut off between two members, or with a damaged header, it is not whole."""
+    path = archive(tmp_path / "a", member("a", b"x"), mode="w:")
+    path.write_bytes(path.read_bytes()[:1024] + rest)
+    with pytest.raises(InvalidArgumentError, match="damaged, or cut off"):
+        unpack(path, into, LIMITS)

@@ -143,6 +143,11 @@ def test_where_no_model_is(tmp_path: Path, files: list[str], entry: str, text: s
 @pytest.mark.parametrize(
     ("path", "error", "text"),
     [
+        (
+            "https://user:secret@[x/m.tar.gz",
+            InvalidArgumentError,
+            "a URL that begins with https: is not valid",
+        ),
         ("/nowhere/at/all", NotFoundError, "model_path /nowhere/at/all of service m is not there"),
         ("oss://bucket/key", UnimplementedError, "model_path oss://bucket/key is not supported"),
         ("file://host/x", UnimplementedError, "not supported"),
@@ -185,6 +190,13 @@ def test_a_warm_up_file_that_is_not_there(tmp_path: Path) -> None:
     """Likewise."""
     with pytest.raises(NotFoundError, match="/nowhere; No such file"):
         prepare(tmp_path, str(saved_model(tmp_path / "m")), warm_up_paths=("/nowhere",))
+
+
+def test_warm_up_files_that_are_none(tmp_path: Path) -> None:
+    """A directory that was to hold some."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidArgumentError, match="empty is an empty directory"):
+        prepare(tmp_path, str(saved_model(tmp_path / "m")), warm_up_paths=(str(tmp_path / "empty"),))
 
 
 def test_models_without_a_service_are_left_alone() -> None:

@@ -245,6 +245,34 @@ def test_refused_bodies() -> None:
     assert house.handles == 0
 
 
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({}, errors.UnauthenticatedError),
+        ({"target": "/api/predict/none"}, NotFoundError),
+        ({"target": "/api/predict/known", "Authorization": "t"}, errors.UnavailableError),
+        ({"method": "PUT", "Authorization": "t"}, MethodNotAllowedError),
+        ({"Authorization": "t"}, None),
+    ],
+)
+@pytest.mark.parametrize("size", [{"Content-Length": "100000"}, {"Transfer-Encoding": "chunked"}])
+def test_large_bodies_that_are_not_wanted(
+    changes: dict[str, str], error: type[ServingError] | None, size: dict[str, str]
+) -> None:
+    """Whoever may not ask, or asks for nothing that is there, does not make the server take a large body in."""
+    house = House(tokens=("t",))
+    rest = dict(changes)
+    method, target = rest.pop("method", "POST"), rest.pop("target", "/api/predict/m")
+    head = HttpRequest(method, target, rest | size, b"")
+    if error is None:
+        assert house.api.deadline(head) == 105
+    else:
+        with pytest.raises(error):
+            house.api.deadline(head)
+    assert house.api.deadline(replace(head, headers=rest | {"Content-Length": "99999"})) == 105
+    assert house.handles == 0
+
+
 def test_tokens_of_the_server_and_of_the_service() -> None:
     """Either opens."""
     house = House(EasService(tokens=("own",)), tokens=("shared", "second"))
