@@ -142,7 +142,7 @@ class AdaptivePolicy:
             seconds: That it took.
         """
         with self._lock:
-            if self._width.is_trying:
+            if self._width.is_unusual:
                 return  # runs beside more or fewer others than usual would mislead
             first = rows not in self._seen
             self._seen.add(rows)

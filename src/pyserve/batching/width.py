@@ -44,6 +44,11 @@ class Width:
         return self._trials.is_trying
 
     @property
+    def is_unusual(self) -> bool:
+        """Whether another width than the usual one is in force."""
+        return self.width != self.usual
+
+    @property
     def is_free(self) -> bool:
         """Whether fewer batches run than may."""
         return len(self._running) < self.width

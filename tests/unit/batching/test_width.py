@@ -74,3 +74,18 @@ def test_a_stuck_run_does_not_hold_the_others() -> None:
     width.end(stuck, 100.0, 1)
     assert width.has_room(100.0, 1.0)
     assert width.room_at(1.0) == 0.0
+
+
+def test_the_usual_width_is_learned_from_in_a_trial_too() -> None:
+    """In a trial only the turns of the other width are passed over."""
+    policy = AdaptivePolicy(0.5, 1024, 2)
+    now, tried = 0.0, set[bool]()
+    while tried != {True, False}:
+        number = policy.began(now)
+        now += 0.01
+        policy.ended(number, now, 1, 1)
+        if policy._width.is_trying:
+            policy._seen.clear()
+            policy.learn(1, 0.01)
+            tried.add(policy._width.is_unusual)
+            assert bool(policy._seen) is not policy._width.is_unusual
