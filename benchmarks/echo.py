@@ -54,15 +54,16 @@ class Canned(asyncio.Protocol):
     """Answers each END_STREAM with the same frames, without looking into anything."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        from pyserve.tools.bench.http2 import frame, header_block, settings
+        from pyserve.transport.h2.frames import frame, settings
+        from pyserve.transport.h2.hpack.encoder import encode
 
         self.transport: Any = transport
         self.buffer = b""
         self.opened = False
-        self.head = header_block([(":status", "200"), ("content-type", "application/grpc")])
-        self.trailers = header_block([("grpc-status", "0")])
+        self.head = encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
+        self.trailers = encode([(b"grpc-status", b"0")])
         self.frame = frame
-        self.transport.write(frame(4, 0, 0, settings({3: 1000})))
+        self.transport.write(settings({3: 1000}))
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data

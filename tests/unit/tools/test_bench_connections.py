@@ -9,7 +9,8 @@ from hpack import Decoder, Encoder
 
 from pyserve.tools.bench.connection import Answer, Connection, ProtocolError
 from pyserve.tools.bench.http1 import Http1Connection
-from pyserve.tools.bench.http2 import Http2Connection, frame, settings
+from pyserve.tools.bench.http2 import Http2Connection
+from pyserve.transport.h2.frames import frame, settings
 
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, END_HEADERS = 1, 4
@@ -150,7 +151,7 @@ def opened(body: bytes = b"body", **values: int) -> tuple[Http2Connection, Peer]
     connection = Http2Connection(CALL, body)
     peer = Peer(connection)
     names = {"streams": 3, "window": 4, "frame": 5}
-    connection.receive(frame(SETTINGS, 0, 0, settings({names[key]: value for key, value in values.items()})))
+    connection.receive(settings({names[key]: value for key, value in values.items()}))
     assert (SETTINGS, 1, 0, b"") in peer.read()
     return connection, peer
 
@@ -213,7 +214,7 @@ def test_http2_initial_window_grows() -> None:
     connection.begin(0.0)
     peer.read()
     assert len(peer.bodies[1]) == 10
-    connection.receive(frame(SETTINGS, 0, 0, settings({4: 2000})))
+    connection.receive(settings({4: 2000}))
     peer.read()
     assert peer.finished == [1]
 

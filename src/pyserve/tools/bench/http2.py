@@ -16,23 +16,40 @@ from hpack import Decoder, HPACKError
 
 from pyserve.errors import Code
 from pyserve.tools.bench.connection import Answer, ProtocolError
-
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
-    0,
-    1,
-    3,
-    4,
-    6,
-    7,
-    8,
-    9,
+from pyserve.transport.h2.frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    DEFAULT_MAX_FRAME_SIZE,
+    DEFAULT_WINDOW,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    MAX_WINDOW,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITY_FLAG,
+    RST_STREAM,
+    SETTINGS,
+    SETTINGS_ACK,
+    WINDOW_UPDATE,
+    frame,
+    read_settings,
+    settings,
+    window_update,
 )
-_END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-_TABLE_SIZE, _PUSH, _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME = 1, 2, 3, 4, 5
+from pyserve.transport.h2.hpack.encoder import encode
+from pyserve.transport.h2.settings import (
+    ENABLE_PUSH,
+    ENTRY_BYTES,
+    HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+)
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DEFAULT_WINDOW = 65_535
-_LARGEST_WINDOW = 2**31 - 1
 # The connection's receive window is filled up again when so much came.
 _REFILL_BYTES = 2**29
 # Stream numbers end at 2^31; a connection is replaced long before.
@@ -40,33 +57,6 @@ _LAST_STREAM = 2**30
 _BLOCKS = 1000
 _HIGHEST_STREAMS = 100
 """Calls open at once on a connection, when the server allows more: what servers commonly allow."""
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
-
-
-def settings(values: dict[int, int]) -> bytes:
-    """The payload of a SETTINGS frame."""
-    return b"".join(key.to_bytes(2, "big") + value.to_bytes(4, "big") for key, value in values.items())
-
-
-def header_block(headers: list[tuple[str, str]]) -> bytes:
-    """Headers as literals without indexing: a block that means the same on every connection, at any time."""
-    return b"".join(b"\0" + _string(name) + _string(value) for name, value in headers)
-
-
-def _string(text: str) -> bytes:
-    data = text.encode()
-    size = len(data)
-    if size < 127:
-        return bytes((size,)) + data
-    rest, more = size - 127, bytearray(b"\x7f")
-    while rest >= 128:
-        more.append(rest & 127 | 128)
-        rest >>= 7
-    more.append(rest)
-    return bytes(more) + data
 
 
 @dataclass(slots=True, eq=False)
@@ -85,17 +75,18 @@ class Http2Connection:
     """
 
     def __init__(self, headers: list[tuple[str, str]], body: bytes) -> None:
-        block = header_block(headers)
-        self._head = len(block).to_bytes(3, "big") + bytes((_HEADERS, _END_HEADERS))
+        # Means the same on every connection, at any time.
+        block = encode((name.encode(), value.encode()) for name, value in headers)
+        self._head = len(block).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS))
         self._block = block
         self._body = body
-        self._whole = len(body).to_bytes(3, "big") + bytes((_DATA, _END_STREAM))
+        self._whole = len(body).to_bytes(3, "big") + bytes((DATA, END_STREAM))
         self._next_stream = 1
         self._streams: dict[int, _Stream] = {}
         self._unsent: deque[int] = deque()
-        self._window = _DEFAULT_WINDOW
-        self._stream_window = _DEFAULT_WINDOW
-        self._max_frame = 16_384
+        self._window = DEFAULT_WINDOW
+        self._stream_window = DEFAULT_WINDOW
+        self._max_frame = DEFAULT_MAX_FRAME_SIZE
         self._max_streams = _HIGHEST_STREAMS
         self._received = 0
         self._buffer = b""
@@ -104,10 +95,14 @@ class Http2Connection:
         self._partial: tuple[int, int, bytes] | None = None
         self._headers_of: dict[int, dict[str, str]] = {}
         self._closing = False
-        opening = {_TABLE_SIZE: 0, _PUSH: 0, _INITIAL_WINDOW: _LARGEST_WINDOW}
+        opening = {
+            HEADER_TABLE_SIZE: 0,
+            ENABLE_PUSH: 0,
+            INITIAL_WINDOW_SIZE: MAX_WINDOW,
+        }
         self.outbox: list[bytes] = [
-            _PREFACE + frame(_SETTINGS, 0, 0, settings(opening)),
-            _window_update(_LARGEST_WINDOW - _DEFAULT_WINDOW),
+            PREFACE + settings(opening),
+            window_update(0, MAX_WINDOW - DEFAULT_WINDOW),
         ]
 
     @property
@@ -144,8 +139,8 @@ class Http2Connection:
                 continue
             while (part := min(size - stream.sent, self._window, stream.window, self._max_frame)) > 0:
                 end = stream.sent + part
-                flags = _END_STREAM if end == size else 0
-                self.outbox.append(frame(_DATA, flags, number, body[stream.sent : end]))
+                flags = END_STREAM if end == size else 0
+                self.outbox.append(frame(DATA, flags, number, body[stream.sent : end]))
                 stream.sent = end
                 stream.window -= part
                 self._window -= part
@@ -162,14 +157,14 @@ class Http2Connection:
             if after > end:
                 break
             kind, flags = buffer[position + 3], buffer[position + 4]
-            number = int.from_bytes(buffer[position + 5 : position + 9], "big") & _LARGEST_WINDOW
-            if kind == _DATA:
+            number = int.from_bytes(buffer[position + 5 : position + 9], "big") & MAX_WINDOW
+            if kind == DATA:
                 self._received += size
-                if flags & _END_STREAM:
+                if flags & END_STREAM:
                     self._finish(number, answers)
-            elif kind == _HEADERS:
+            elif kind == HEADERS:
                 payload = _unpadded(buffer[position + 9 : after], flags)
-                if flags & _END_HEADERS:
+                if flags & END_HEADERS:
                     self._on_headers(number, flags, payload, answers)
                 else:
                     self._partial = (number, flags, payload)
@@ -178,7 +173,7 @@ class Http2Connection:
             position = after
         self._buffer = buffer[position:]
         if self._received >= _REFILL_BYTES:
-            self.outbox.append(_window_update(self._received))
+            self.outbox.append(window_update(0, self._received))
             self._received = 0
         return answers
 
@@ -191,7 +186,7 @@ class Http2Connection:
         known = self._decode(block)
         if number in self._headers_of:
             known = {**self._headers_of[number], **known}
-        if flags & _END_STREAM:
+        if flags & END_STREAM:
             self._headers_of.pop(number, None)
             self._finish(number, answers, known)
         elif known.get(":status") != "200":
@@ -225,53 +220,51 @@ class Http2Connection:
             answers.append(Answer(stream.started, *_outcome(headers)))
 
     def _on_other(self, kind: int, flags: int, number: int, payload: bytes, answers: list[Answer]) -> None:
-        if kind == _SETTINGS:
-            if not flags & _ACK:
+        if kind == SETTINGS:
+            if not flags & ACK:
                 self._on_settings(payload)
-        elif kind == _WINDOW_UPDATE:
-            more = int.from_bytes(payload, "big") & _LARGEST_WINDOW
+        elif kind == WINDOW_UPDATE:
+            more = int.from_bytes(payload, "big") & MAX_WINDOW
             if number == 0:
                 self._window += more
             elif (stream := self._streams.get(number)) is not None:
                 stream.window += more
             self._send()
-        elif kind == _PING:
-            if not flags & _ACK:
-                self.outbox.append(frame(_PING, _ACK, 0, payload))
-        elif kind == _RST_STREAM:
+        elif kind == PING:
+            if not flags & ACK:
+                self.outbox.append(frame(PING, ACK, 0, payload))
+        elif kind == RST_STREAM:
             if (reset := self._streams.pop(number, None)) is not None:
                 answers.append(
                     Answer(reset.started, "reset", f"HTTP/2 error {int.from_bytes(payload, 'big')}")
                 )
-        elif kind == _GOAWAY:
+        elif kind == GOAWAY:
             self._closing = True
-            last = int.from_bytes(payload[:4], "big") & _LARGEST_WINDOW
+            last = int.from_bytes(payload[:4], "big") & MAX_WINDOW
             unseen = [number for number in self._streams if number > last]
             answers += [
                 Answer(self._streams.pop(number).started, "turned away", "GOAWAY") for number in unseen
             ]
-        elif kind == _CONTINUATION:
+        elif kind == CONTINUATION:
             if self._partial is None or self._partial[0] != number:
                 raise ProtocolError("a CONTINUATION of nothing")
             _, before, block = self._partial
             self._partial = (number, before, block + payload)
-            if flags & _END_HEADERS:
+            if flags & END_HEADERS:
                 self._partial = None
                 self._on_headers(number, before, block + payload, answers)
 
     def _on_settings(self, payload: bytes) -> None:
-        for place in range(0, len(payload) - 5, 6):
-            key = int.from_bytes(payload[place : place + 2], "big")
-            value = int.from_bytes(payload[place + 2 : place + 6], "big")
-            if key == _MAX_STREAMS:
+        for key, value in read_settings(payload[: len(payload) // ENTRY_BYTES * ENTRY_BYTES]):
+            if key == MAX_CONCURRENT_STREAMS:
                 self._max_streams = min(value, _HIGHEST_STREAMS)
-            elif key == _INITIAL_WINDOW:
+            elif key == INITIAL_WINDOW_SIZE:
                 for stream in self._streams.values():
                     stream.window += value - self._stream_window
                 self._stream_window = value
-            elif key == _MAX_FRAME:
+            elif key == MAX_FRAME_SIZE:
                 self._max_frame = value
-        self.outbox.append(frame(_SETTINGS, _ACK, 0))
+        self.outbox.append(SETTINGS_ACK)
         self._send()
 
 
@@ -286,13 +279,9 @@ def _outcome(headers: dict[str, str]) -> tuple[str, str]:
     return name, unquote(headers.get("grpc-message", ""))
 
 
-def _window_update(size: int) -> bytes:
-    return frame(_WINDOW_UPDATE, 0, 0, size.to_bytes(4, "big"))
-
-
 def _unpadded(payload: bytes, flags: int) -> bytes:
     """The header block in a HEADERS frame."""
     begin, end = 0, len(payload)
-    if flags & _PADDED:
+    if flags & PADDED:
         begin, end = 1, end - payload[0]
-    return payload[begin + 5 : end] if flags & _PRIORITY else payload[begin:end]
+    return payload[begin + 5 : end] if flags & PRIORITY_FLAG else payload[begin:end]
