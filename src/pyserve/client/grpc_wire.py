@@ -12,7 +12,6 @@ from pyserve.client.features import Example, serialized
 from pyserve.client.plan import Message
 from pyserve.client.results import Classification, ModelMetadata, Prediction, Regression, VersionStatus
 from pyserve.client.wire import status_of, version_statuses
-from pyserve.codec.answer_message import parsed
 from pyserve.codec.examples import (
     Examples,
     InferenceTask,
@@ -20,6 +19,7 @@ from pyserve.codec.examples import (
     encode_examples_request,
     encode_multi_inference_request,
 )
+from pyserve.codec.message import parse_answer
 from pyserve.codec.predict import ModelSpec, decode_response, encode_request
 from pyserve.codec.signature_def import signature_from_proto
 from pyserve.dtypes import Array
@@ -52,7 +52,7 @@ class GrpcWire:
         return Message(_PREDICTION + "Classify", body)
 
     def classification(self, answer: bytes, spec: ModelSpec) -> Classification:
-        response = parsed(tfs.ClassificationResponse(), answer)
+        response = parse_answer(tfs.ClassificationResponse, answer)
         return _classification(response.result, response.model_spec)
 
     def regress(self, spec: ModelSpec, examples: Sequence[Example], context: Example | None) -> Message:
@@ -60,7 +60,7 @@ class GrpcWire:
         return Message(_PREDICTION + "Regress", body)
 
     def regression(self, answer: bytes, spec: ModelSpec) -> Regression:
-        response = parsed(tfs.RegressionResponse(), answer)
+        response = parse_answer(tfs.RegressionResponse, answer)
         return _regression(response.result, response.model_spec)
 
     def multi_inference(
@@ -74,7 +74,7 @@ class GrpcWire:
             _classification(result.classification_result, result.model_spec)
             if result.WhichOneof("result") == "classification_result"
             else _regression(result.regression_result, result.model_spec)
-            for result in parsed(tfs.MultiInferenceResponse(), answer).results
+            for result in parse_answer(tfs.MultiInferenceResponse, answer).results
         ]
 
     def ask_metadata(self, spec: ModelSpec) -> Message:
@@ -82,8 +82,8 @@ class GrpcWire:
         return Message(_PREDICTION + "GetModelMetadata", request.SerializeToString())
 
     def metadata(self, answer: bytes) -> ModelMetadata:
-        response = parsed(tfs.GetModelMetadataResponse(), answer)
-        signatures = parsed(tfs.SignatureDefMap(), response.metadata["signature_def"].value)
+        response = parse_answer(tfs.GetModelMetadataResponse, answer)
+        signatures = parse_answer(tfs.SignatureDefMap, response.metadata["signature_def"].value)
         return ModelMetadata(
             response.model_spec.name, response.model_spec.version.value, signatures_of(signatures)
         )
@@ -93,14 +93,14 @@ class GrpcWire:
         return Message(_MODEL + "GetModelStatus", request.SerializeToString())
 
     def status(self, answer: bytes) -> list[VersionStatus]:
-        return version_statuses(parsed(tfs.GetModelStatusResponse(), answer))
+        return version_statuses(parse_answer(tfs.GetModelStatusResponse, answer))
 
     def reload(self, config: tfs.ModelServerConfig, metric_names: Sequence[str]) -> Message:
         request = tfs.ReloadConfigRequest(config=config, metric_names=metric_names)
         return Message(_MODEL + "HandleReloadConfigRequest", request.SerializeToString())
 
     def reloaded(self, answer: bytes) -> dict[str, int]:
-        response = parsed(tfs.ReloadConfigResponse(), answer)
+        response = parse_answer(tfs.ReloadConfigResponse, answer)
         status = status_of(response.status)
         if not status.ok:
             raise error_for(status.code, status.message)

@@ -11,6 +11,6 @@ through `predict`, `inference_results` or `json_writer`; a dtype is looked up in
     examples        requests of tf.Examples            json_examples   a REST classify request → Examples
     inference_results   classes, numbers → responses
     model_json      status and metadata as JSON        json_writer     arrays → a REST answer; error bodies
-    answer_message  bytes → one of our messages        json_answer     a REST answer → arrays (the client)
+    message         bytes → one protobuf message       json_answer     a REST answer → arrays (the client)
     model_config, text_file                            configuration files: text format → values
 """

@@ -19,8 +19,8 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
 
+from pyserve.codec.message import parse_message
 from pyserve.codec.predict import ModelSpec
 from pyserve.dtypes import Array
 from pyserve.errors import InvalidArgumentError
@@ -96,7 +96,7 @@ def decode_examples_request(data: bytes, message: str) -> ExamplesRequest:
         InvalidArgumentError: The bytes are no such message. (What is wrong inside an Example only shows in the
             model.)
     """
-    proto = _parsed(data, message)
+    proto = parse_message(_lean_class(message), data)
     spec = ModelSpec.of(proto.model_spec) if proto.HasField("model_spec") else None
     return ExamplesRequest(spec, _examples(proto.input))
 
@@ -107,7 +107,7 @@ def decode_multi_inference_request(data: bytes) -> MultiInferenceRequest:
     Raises:
         InvalidArgumentError: The bytes are no such message.
     """
-    proto = _parsed(data, "MultiInferenceRequest")
+    proto = parse_message(_lean_class("MultiInferenceRequest"), data)
     tasks = tuple(InferenceTask(ModelSpec.of(task.model_spec), task.method_name) for task in proto.tasks)
     return MultiInferenceRequest(tasks, _examples(proto.input))
 
@@ -147,13 +147,6 @@ def _examples(proto: Any) -> Examples:
         listed = proto.example_list_with_context
         return Examples(listed.examples, listed.context)
     return Examples(proto.example_list.examples)
-
-
-def _parsed(data: bytes, message: str) -> Any:
-    try:
-        return _lean_class(message).FromString(data)
-    except DecodeError:
-        raise InvalidArgumentError(f"Could not parse {message} from {len(data)} bytes") from None
 
 
 _EXAMPLE = ".tensorflow.Example"

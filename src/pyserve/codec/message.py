@@ -1,4 +1,4 @@
-"""Protobuf messages from the bytes of requests, with one error for what is none."""
+"""Protobuf messages from bytes, with one error for bytes that are none: who sent them says whose mistake it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from pyserve.errors import InvalidArgumentError
+from pyserve.errors import InternalError, InvalidArgumentError
 
 M = TypeVar("M", bound=Message)
 
@@ -20,4 +20,20 @@ def parse_message(kind: type[M], data: bytes) -> M:
     try:
         return kind.FromString(data)
     except DecodeError:
-        raise InvalidArgumentError(f"Could not parse {kind.DESCRIPTOR.name} from {len(data)} bytes") from None
+        raise InvalidArgumentError(_not_parsed(kind, data)) from None
+
+
+def parse_answer(kind: type[M], data: bytes) -> M:
+    """The message that a server's bytes are, another's or our own.
+
+    Raises:
+        InternalError: They are none of this kind.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise InternalError(_not_parsed(kind, data)) from None
+
+
+def _not_parsed(kind: type[Message], data: bytes) -> str:
+    return f"Could not parse {kind.DESCRIPTOR.name} from {len(data)} bytes"

@@ -11,7 +11,7 @@ import json
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from pyserve.codec.answer_message import parsed
+from pyserve.codec.message import parse_answer
 from pyserve.protos import tfs
 
 
@@ -24,7 +24,7 @@ def status_body(response: bytes) -> bytes:
     Raises:
         InternalError: The bytes are no such message.
     """
-    return _text(_json(parsed(tfs.GetModelStatusResponse(), response)))
+    return _text(_json(parse_answer(tfs.GetModelStatusResponse, response)))
 
 
 def metadata_body(name: str, version: int, signature_def_map: bytes) -> bytes:
@@ -39,7 +39,7 @@ def metadata_body(name: str, version: int, signature_def_map: bytes) -> bytes:
         InternalError: The bytes are no such message.
     """
     # Both names are right: the metadata field `signature_def` holds a message whose map is `signature_def`.
-    signatures = _json(parsed(tfs.SignatureDefMap(), signature_def_map))
+    signatures = _json(parse_answer(tfs.SignatureDefMap, signature_def_map))
     spec = {"name": name, "signature_name": "", "version": str(version)}
     return _text({"model_spec": spec, "metadata": {"signature_def": signatures}})
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from google.protobuf.message import DecodeError
 
 from pyserve import dtypes
+from pyserve.codec.message import parse_message
 from pyserve.codec.tensor_proto import EXPANSION_LIMIT, decode
 from pyserve.codec.tensor_writer import Piece, encode_pieces, field_tag, varint
 from pyserve.dtypes import Array
@@ -98,10 +99,7 @@ def decode_request(data: bytes) -> PredictRequest:
     Raises:
         InvalidArgumentError: The bytes are no such message.
     """
-    try:
-        proto = tfs.PredictRequest.FromString(data)
-    except DecodeError:
-        raise InvalidArgumentError(f"Could not parse PredictRequest from {len(data)} bytes") from None
+    proto = parse_message(tfs.PredictRequest, data)
     spec = ModelSpec.of(proto.model_spec) if proto.HasField("model_spec") else None
     inputs = proto.inputs
     return PredictRequest(spec, tuple(proto.output_filter), {alias: inputs[alias] for alias in inputs})
