@@ -26,11 +26,10 @@ from pyserve.transport.grpc_connection import GrpcConnection
 from pyserve.transport.h2.abuse import ATTACKS, Counts
 from pyserve.transport.h2.frames import DEFAULT_WINDOW
 from pyserve.transport.in_flight import InFlight
-from pyserve.transport.listener import listen_on, stop_accepting
+from pyserve.transport.listener import BACKLOG, listen_on, stop_accepting
 
 logger = logging.getLogger(__name__)
 
-_LISTEN_BACKLOG = 1024
 _TICK_S = 1.0
 # How long clients may take to hear that the server stops, and to close their connections when they have their answers.
 _FAREWELL_S = 1.2
@@ -124,13 +123,13 @@ class NativeGrpcServer:
             server = await loop.create_server(
                 lambda: GrpcConnection(self),
                 sock=listener,
-                backlog=_LISTEN_BACKLOG,
+                backlog=BACKLOG,
                 ssl=tls,
                 ssl_handshake_timeout=handshake_s,
             )
         else:
             server = await loop.create_unix_server(
-                lambda: GrpcConnection(self), sock=listener, backlog=_LISTEN_BACKLOG
+                lambda: GrpcConnection(self), sock=listener, backlog=BACKLOG
             )
         self._listeners.append((server, listener))
 

@@ -30,7 +30,7 @@ from pyserve.transport.dispatch import INLINE_BYTES, Dispatcher
 from pyserve.transport.http import HttpApi, HttpRequest, HttpResponse, html_error
 from pyserve.transport.http_connection import Connections
 from pyserve.transport.in_flight import InFlight
-from pyserve.transport.listener import listen_on, stop_accepting
+from pyserve.transport.listener import BACKLOG, listen_on, stop_accepting
 from pyserve.transport.status import BodyTooLargeError
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 # TensorFlow Serving limits neither; these only keep a single line from eating the memory.
 _MAX_LINE_BYTES = 64 * 1024
 _MAX_FIELD_BYTES = 64 * 1024
-_LISTEN_BACKLOG = 1024
 # How long open connections may still begin a request after that; their clients may have sent it already.
 _LAST_REQUESTS_S = 0.1
 # Somebody who has just connected is about to send, if only the network or a busy machine lets him. Who has said
@@ -123,7 +122,7 @@ class HttpServer:
                 f"cannot bind port {port} of {host or 'every address'}: {error}"
             ) from error
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocols, sock=listener, backlog=_LISTEN_BACKLOG)
+        self._server = await loop.create_server(self._protocols, sock=listener, backlog=BACKLOG)
         bound: int = listener.getsockname()[1]
         return bound
 

@@ -12,6 +12,9 @@ import sys
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 1024
+"""Connections that the kernel has made and nobody has accepted yet."""
+
 # Between the wish to stop and the end of accepting: the last handshakes that the kernel has begun may complete. More
 # than the way to a client and back inside a data centre, and little beside what a stop takes.
 _LAST_ACCEPTS_S = 0.01
